@@ -1,0 +1,227 @@
+"""A schema file as a `Schema`, or as the list of everything that is wrong with it."""
+
+from __future__ import annotations
+
+import re
+from math import prod
+from typing import TYPE_CHECKING, Final
+
+from kinlink_core.encoding._faults import Fault, FaultLog, SchemaError
+from kinlink_core.encoding._field_file import read_field
+from kinlink_core.encoding._marked_yaml import Item, read_items
+from kinlink_core.encoding._reading import Keys
+from kinlink_core.encoding._transforms import TRANSFORMS, part_values_max, pass_bits
+from kinlink_core.encoding.schema import (
+    CAP_DEFAULT,
+    DISCLOSURE_FLOOR_DEFAULT,
+    LSH_TABLES_MAX,
+    PASS_ENTROPY_BITS_MIN,
+    SIEVE_FRACTION_DEFAULT,
+    THRESHOLD_DEFAULT,
+    Field,
+    LinkType,
+    Part,
+    Pass,
+    Schema,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FILE_BYTES_MAX: Final = 256 * 1024
+FIELDS_MAX: Final = 32
+PASSES_MAX: Final = 64
+PARTS_MAX: Final = 6
+REFINEMENTS_MAX: Final = 4
+CAP_MAX: Final = 1000
+VALUES_PER_PASS_MAX: Final = 32  # blocking values of one record in one pass
+EXPOSURE_CHARACTERS_MIN: Final = 20
+FORMAT: Final = "1"
+
+_TRANSFORM: Final = re.compile(r"\s*([a-z_]+)\s*(?:\(([^()]*)\))?\s*\Z")
+_NUMBER: Final = re.compile(r"[0-9]{1,6}\Z")
+
+
+def read_text(path: Path) -> str:
+    """The text of a schema file; raises SchemaError if it is missing, too large or not UTF-8."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(FILE_BYTES_MAX + 1)
+    except OSError as error:
+        reason = f"cannot be read: {error.strerror}"
+        raise SchemaError(str(path), (Fault(1, "(file)", reason),)) from error
+    if len(content) > FILE_BYTES_MAX:
+        reason = f"is larger than {FILE_BYTES_MAX // 1024} KiB; is this a schema?"
+        raise SchemaError(str(path), (Fault(1, "(file)", reason),))
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        reason = "is not UTF-8 text; save it as UTF-8"
+        raise SchemaError(str(path), (Fault(line, "(file)", reason),)) from error
+
+
+def read_schema(text: str, source: str) -> Schema:
+    """The schema written in `text`; raises SchemaError with all its faults."""
+    log = FaultLog(source)
+    if len(text.encode(errors="replace")) > FILE_BYTES_MAX:
+        log.add(1, "(file)", f"is larger than {FILE_BYTES_MAX // 1024} KiB; is this a schema?")
+        log.raise_if_any()
+    root = read_items(text, log)
+    schema = None if root is None else _schema(root, log)
+    log.raise_if_any()
+    if schema is None:
+        raise SchemaError(source, (Fault(1, "(file)", "holds no schema"),))
+    return schema
+
+
+def _schema(root: Item, log: FaultLog) -> Schema:
+    keys = Keys(root, log, "a schema")
+    keys.choice(keys.optional("format"), (FORMAT,), FORMAT)
+    name = keys.name(keys.required("name", "name the schema"))
+    description = keys.text(keys.optional("description"))
+    link_types = tuple(LinkType)
+    link_type = keys.choice(keys.optional("link_type"), link_types, LinkType.MANY_TO_MANY)
+    threshold_item = keys.optional("threshold_probability")
+    threshold = keys.number(threshold_item, 0.0, 1.0, THRESHOLD_DEFAULT)
+    floor_item = keys.optional("disclosure_floor_probability")
+    floor = keys.number(floor_item, 0.0, 1.0, min(DISCLOSURE_FLOOR_DEFAULT, threshold))
+    if floor > threshold:
+        at = floor_item or threshold_item or root
+        keys.fault(at, "is above threshold_probability: links would never be disclosed")
+    field_items = keys.entries(keys.required("fields", "list them"), FIELDS_MAX, "fields")
+    pass_items = keys.entries(keys.required("passes", "list them"), PASSES_MAX, "passes")
+    keys.finish()
+    fields = _fields(field_items, log)
+    return Schema(
+        name=name,
+        fields=tuple(fields.values()),
+        passes=_passes(pass_items, fields, log),
+        link_type=LinkType(link_type),
+        threshold_probability=threshold,
+        disclosure_floor_probability=floor,
+        description=description,
+    )
+
+
+def _fields(items: list[Item], log: FaultLog) -> dict[str, Field]:
+    fields: dict[str, Field] = {}
+    for item in items:
+        field = read_field(item, log)
+        if field.name in fields:
+            log.add(item.line, f"{item.path}.name", f"`{field.name}` is another field's name")
+        fields[field.name] = field
+    return fields
+
+
+def _passes(items: list[Item], fields: dict[str, Field], log: FaultLog) -> tuple[Pass, ...]:
+    passes: list[Pass] = []
+    tables = 0
+    for item in items:
+        found = _pass(item, fields, log)
+        if any(found.id == other.id for other in passes):
+            log.add(item.line, f"{item.path}.id", f"`{found.id}` is another pass's id")
+        if found.parts and any(set(found.parts) == set(other.parts) for other in passes):
+            log.add(item.line, item.path, "has the parts of another pass; remove one of them")
+        tables += sum(int(part.args[1]) for part in found.parts if part.transform == "lsh")
+        if tables > LSH_TABLES_MAX:
+            reason = f"brings the schema to {tables} LSH tables; at most {LSH_TABLES_MAX} in sum"
+            log.add(item.line, item.path, reason)
+        passes.append(found)
+    return tuple(passes)
+
+
+def _pass(item: Item, fields: dict[str, Field], log: FaultLog) -> Pass:
+    keys = Keys(item, log, "a pass")
+    pass_id = keys.name(keys.required("id", "name the pass"))
+    parts_hint = "write for example `{family: exact, dob: year}`"
+    part_items = _part_items(keys, keys.required("parts", parts_hint), PARTS_MAX)
+    refine_items = _part_items(keys, keys.optional("refine"), REFINEMENTS_MAX)
+    parts = _parts(part_items, fields, keys)
+    refine = _parts(refine_items, fields, keys)
+    cap_item = keys.optional("cap")
+    cap = keys.whole(cap_item, 2, CAP_MAX, CAP_DEFAULT)
+    sieve_max = keys.number(keys.optional("sieve_max"), 0.01, 1.0, SIEVE_FRACTION_DEFAULT)
+    exposure_item = keys.optional("exposure")
+    exposure = keys.text(exposure_item).strip() or None
+    keys.optional("description")
+    keys.finish()
+    if exposure_item is not None and len(exposure or "") < EXPOSURE_CHARACTERS_MIN:
+        keys.fault(exposure_item, "must say in a sentence what is exposed and why that is accepted")
+    if cap > CAP_DEFAULT and exposure is None:
+        reason = f"is above {CAP_DEFAULT}: add `exposure:` with the reason, or lower it"
+        keys.fault(cap_item or item, reason)
+    _check_parts(item, keys, parts, len(part_items), refine)
+    if len(parts) == len(part_items) and parts and exposure is None:
+        _check_entropy(item, keys, pass_bits(fields, parts))
+    return Pass(pass_id, parts, cap, refine, sieve_max, exposure)
+
+
+def _check_entropy(item: Item, keys: Keys, bits: float) -> None:
+    if bits < PASS_ENTROPY_BITS_MIN:
+        reason = (
+            f"tells about {bits:.1f} bits of a person, below {PASS_ENTROPY_BITS_MIN:g}: add a "
+            "part, use finer transforms, or add `exposure:` with the reason"
+        )
+        keys.fault(item, reason)
+
+
+def _check_parts(
+    item: Item, keys: Keys, parts: tuple[Part, ...], written: int, refine: tuple[Part, ...]
+) -> None:
+    if written and len(set(parts + refine)) != len(parts + refine):
+        keys.fault(item, "uses one part twice; remove one")
+    if prod(map(part_values_max, parts)) > VALUES_PER_PASS_MAX:
+        reason = f"could give a record more than {VALUES_PER_PASS_MAX} blocking values; drop a set"
+        keys.fault(item, reason)
+    if any(part_values_max(part) > 1 or part.transform == "lsh" for part in refine):
+        keys.fault(item, "refines by a transform with several values; use one with a single value")
+
+
+def _part_items(keys: Keys, item: Item | None, high: int) -> list[tuple[str, Item]]:
+    """`{a: exact, b: year}` or `[a: exact, b: year]` as (field name, transform item) pairs."""
+    if item is None:
+        return []
+    mappings = item.value if isinstance(item.value, list) else [item]
+    pairs: list[tuple[str, Item]] = []
+    for mapping in mappings:
+        if isinstance(mapping.value, dict):
+            pairs += mapping.value.items()
+        else:
+            keys.fault(mapping, "must be `field: transform`, such as `dob: year`")
+    if not 1 <= len(pairs) <= high:
+        keys.fault(item, f"must hold 1 to {high} parts, not {len(pairs)}")
+    return pairs[:high]
+
+
+def _parts(items: list[tuple[str, Item]], fields: dict[str, Field], keys: Keys) -> tuple[Part, ...]:
+    found = (_part(name, item, fields, keys) for name, item in items)
+    return tuple(part for part in found if part is not None)
+
+
+def _part(name: str, item: Item, fields: dict[str, Field], keys: Keys) -> Part | None:
+    field = fields.get(name)
+    if field is None:
+        keys.fault(item, f"names no field of this schema; fields: {', '.join(fields)}")
+        return None
+    match = _TRANSFORM.match(keys.text(item, ""))
+    transform = TRANSFORMS.get(match[1]) if match else None
+    if match is None or transform is None:
+        keys.fault(item, f"is no transform; known: {', '.join(TRANSFORMS)}")
+        return None
+    if not transform.suits(field):
+        suited = [key for key, each in TRANSFORMS.items() if each.suits(field)]
+        reason = f"`{match[1]}` does not suit a field of kind {field.kind}; "
+        keys.fault(item, f"{reason}these do: {', '.join(suited)}")
+        return None
+    written = [word.strip() for word in match[2].split(",")] if (match[2] or "").strip() else []
+    wanted = transform.arguments
+    ok = len(written) == len(wanted) and all(
+        _NUMBER.match(word) and argument.low <= int(word) <= argument.high
+        for word, argument in zip(written, wanted, strict=True)
+    )
+    if not ok:
+        shape = ", ".join(f"{each.name} from {each.low} to {each.high}" for each in wanted)
+        keys.fault(item, f"`{match[1]}` takes {shape or 'no arguments'}")
+        return None
+    return Part(name, match[1], tuple(int(word) for word in written))

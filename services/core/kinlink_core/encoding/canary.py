@@ -1,0 +1,48 @@
+"""Do two registries encode alike? A fixed synthetic record set under the live key, as one digest.
+
+Equal digests mean one epoch secret and one behaviour of normalisation, sketches and blocking. The
+digest shows neither: it is keyed by the epoch secret.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from kinlink_core.encoding.encode import Encoder, split_fixed
+from kinlink_core.encoding.keys import KeySchedule, expand
+from kinlink_core.encoding.normalize import normalize_column
+from kinlink_core.encoding.schema import FieldKind
+
+if TYPE_CHECKING:
+    from kinlink_core.encoding.schema import Field, Schema
+
+CANARY_BYTES = 16
+
+# Values that drift shows itself in: accents, width, variants, polyphones, date orders.
+_CANARIES: dict[FieldKind, tuple[str, ...]] = {
+    FieldKind.NAME: ("José Ångström", "O’Neill-SMITH", "ｍａｒｉａ  de la Cruz", "Łukasz"),
+    FieldKind.NAME_ZH: ("張偉", "张伟", "欧阳修", "单于", "Gu Ningning"),
+    FieldKind.TEXT: ("12/3 Long St., Apt. 4", "西安市碑林區長安路１號", "Straße 9", "unit 7"),
+    FieldKind.DATE: ("1988-10-17", "1986-02", "1988", "2000-02-29"),
+    FieldKind.CODE: ("610103", "f", "Ab-12 3", "M"),
+    FieldKind.PHONE: ("+86 139 1234 5678", "029-8765 4321", "13912345678", "(02) 9999 0000"),
+}
+
+
+def canary_digest(schema: Schema, schedule: KeySchedule) -> bytes:
+    """Digest of the canaries under the live key; 16 bytes."""
+    rows = max(len(values) for values in _CANARIES.values())
+    columns = {field.name: _column(field, rows) for field in schema.fields}
+    batch = Encoder(schema, schedule).encode(columns)
+    parts = split_fixed(schema, batch.fixed)
+    digest = hashlib.sha256(parts.present.tobytes() + parts.sketches.tobytes())
+    for part in (batch.blocking.pass_index, batch.blocking.level, batch.blocking.token):
+        digest.update(part.tobytes())
+    return expand(schedule.derive(b"canary"), digest.digest(), CANARY_BYTES)
+
+
+def _column(field: Field, rows: int) -> list[str | None]:
+    values = _CANARIES[field.kind]
+    repeated = [values[row % len(values)] for row in range(rows)]
+    return list(normalize_column(field, repeated).values)

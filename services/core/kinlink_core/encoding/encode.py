@@ -1,0 +1,322 @@
+"""From canonical values to what a vault keeps: sketches and blocking keys, a batch at a time.
+
+The encoder works on distinct values: each is tokenised, sketched and hashed once a batch. Nothing
+it returns may leave the registry as it is; tokens (through the feed) are the only part that ever
+does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from kinlink_core.encoding import keys
+from kinlink_core.encoding.features import blocking_values, sketch_tokens
+from kinlink_core.encoding.sketch import (
+    SKETCH_BYTES,
+    Bytes,
+    Sketcher,
+    band_positions,
+    bands,
+    hash_sketch,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from kinlink_core.encoding.schema import Field, Part, Pass, Schema
+
+PRESENCE_BYTES = 4
+LSH = "lsh"
+
+Column = list[str | None]
+
+
+def fixed_bytes(schema: Schema) -> int:
+    """Bytes of a record's fixed part: presence bits, one sketch a sketched field, record sketch."""
+    return PRESENCE_BYTES + SKETCH_BYTES * (sketch_count(schema) + 1)
+
+
+def sketch_count(schema: Schema) -> int:
+    """How many fields of the schema carry a sketch."""
+    return sum(1 for field in schema.fields if field.has_sketch)
+
+
+@dataclass(frozen=True)
+class FixedParts:
+    """Views into the fixed parts of n records."""
+
+    present: npt.NDArray[np.bool_]  # (n, fields)
+    sketches: Bytes  # (n, sketched fields, 256)
+    record_sketch: Bytes  # (n, 256)
+
+
+def split_fixed(schema: Schema, fixed: Bytes) -> FixedParts:
+    """View fixed parts of shape (n, fixed_bytes) by meaning; `ValueError` on another width."""
+    if fixed.ndim != 2 or fixed.shape[1] != fixed_bytes(schema):  # noqa: PLR2004 - a matrix
+        raise ValueError(f"fixed parts are {fixed_bytes(schema)} bytes wide under this schema")
+    bits = np.unpackbits(fixed[:, :PRESENCE_BYTES], axis=1, bitorder="little")
+    body = fixed[:, PRESENCE_BYTES:].reshape(len(fixed), sketch_count(schema) + 1, SKETCH_BYTES)
+    return FixedParts(bits[:, : len(schema.fields)].astype(bool), body[:, :-1], body[:, -1])
+
+
+@dataclass(frozen=True)
+class BlockingRows:
+    """One row for each (record, pass, level, blocking value) of a batch."""
+
+    row: npt.NDArray[np.uint32]  # (n,) index of the record in the batch
+    pass_index: npt.NDArray[np.uint16]  # (n,)
+    level: npt.NDArray[np.uint8]  # (n,) 0 goes to the feed, above are refinements
+    token: Bytes  # (n, 16)
+    parent: Bytes  # (n, 16) token of the level above, zero at level 0
+    key: Bytes  # (n, 32) BK, never leaves the registry
+
+
+@dataclass(frozen=True)
+class EncodedBatch:
+    """What one batch of records becomes."""
+
+    rows: int
+    fixed: Bytes  # (rows, fixed_bytes)
+    blocking: BlockingRows
+
+
+class Encoder:
+    """Encodes batches under one schema and one epoch."""
+
+    def __init__(
+        self, schema: Schema, schedule: keys.KeySchedule, evaluator: keys.Evaluator | None = None
+    ) -> None:
+        self._schema = schema
+        self._schedule = schedule
+        self._evaluator = evaluator or keys.PlainEvaluator()
+        self._sketchers = {
+            field.name: Sketcher(schedule.field_key(field.name)) for field in schema.fields
+        }
+        self._record_key = schedule.derive(b"record sketch")
+
+    def encode(self, columns: Mapping[str, Column]) -> EncodedBatch:
+        """Encode canonical values, one list a field of the schema, all of one length.
+
+        Time grows with the number of distinct values and of blocking rows.
+        """
+        factored = {
+            field.name: _factor(field, columns[field.name], self._sketchers[field.name])
+            for field in self._schema.fields
+        }
+        rows = len(next(iter(factored.values())).codes)
+        return EncodedBatch(
+            rows=rows,
+            fixed=self._fixed(rows, factored),
+            blocking=_concatenate(
+                [
+                    block
+                    for index, blocking_pass in enumerate(self._schema.passes)
+                    for block in self._block(index, blocking_pass, factored)
+                ]
+            ),
+        )
+
+    def _fixed(self, rows: int, factored: Mapping[str, _Factored]) -> Bytes:
+        count = len(self._schema.fields)
+        present = np.zeros((rows, PRESENCE_BYTES * 8), np.uint8)
+        sketches = []
+        record = self._filler(rows, factored)
+        for index, field in enumerate(self._schema.fields):
+            column = factored[field.name]
+            here = column.codes >= 0
+            present[:, index] = here
+            sketch = column.sketches[column.codes]
+            if field.has_sketch:
+                sketches.append(sketch)
+            record[here, index::count] = sketch[here, index::count]
+        parts = [np.packbits(present, axis=1, bitorder="little"), *sketches, record]
+        return np.ascontiguousarray(np.concatenate(parts, axis=1))
+
+    def _filler(self, rows: int, factored: Mapping[str, _Factored]) -> Bytes:
+        """Noise in the share of a missing field: missing on both sides is no agreement.
+
+        Drawn from the record's values, so that it does not depend on the batch.
+        """
+        codes = np.column_stack([column.codes for column in factored.values()])
+        filler = np.zeros((rows, SKETCH_BYTES), np.uint8)
+        for row in np.flatnonzero((codes < 0).any(axis=1)).tolist():
+            values = [
+                b"" if code < 0 else column.values[code].encode()
+                for column, code in zip(factored.values(), codes[row].tolist(), strict=True)
+            ]
+            filler[row] = hash_sketch(self._record_key, keys.lp(*values))
+        return filler
+
+    def _block(
+        self, index: int, blocking_pass: Pass, factored: Mapping[str, _Factored]
+    ) -> list[BlockingRows]:
+        composite = _Composite.of_rows(len(next(iter(factored.values())).codes))
+        for number, part in enumerate(blocking_pass.parts):
+            composite = composite.extend(self._part(blocking_pass, number, part, factored))
+        levels = [self._derive(index, blocking_pass.id, 0, composite, None)]
+        parents = levels[0].token
+        composite = composite.rebased()
+        for level, part in enumerate(blocking_pass.refine, start=1):
+            number = len(blocking_pass.parts) + level - 1
+            finer = composite.extend(self._part(blocking_pass, number, part, factored))
+            block = self._derive(index, blocking_pass.id, level, finer, parents[finer.origin])
+            levels.append(block)
+            parents = block.token
+            composite = finer.rebased()
+        return levels
+
+    def _part(
+        self, blocking_pass: Pass, number: int, part: Part, factored: Mapping[str, _Factored]
+    ) -> _PartValues:
+        column = factored[part.field]
+        if part.transform != LSH:
+            field = self._schema.field(part.field)
+            return _PartValues.of(
+                [
+                    [value.encode() for value in blocking_values(part, field, v)]
+                    for v in column.values
+                ],
+                column.codes,
+            )
+        bits, tables = int(part.args[0]), int(part.args[1])
+        key = self._schedule.field_key(part.field)
+        columns = [
+            bands(
+                column.sketches[: len(column.values)],
+                band_positions(key, f"{blocking_pass.id}/{number}/{table}".encode(), bits),
+            )
+            for table in range(tables)
+        ]
+        return _PartValues.of(
+            [
+                [bytes([table]) + columns[table][i].tobytes() for table in range(tables)]
+                for i in range(len(column.values))
+            ],
+            column.codes,
+        )
+
+    def _derive(
+        self, index: int, pass_id: str, level: int, composite: _Composite, parent: Bytes | None
+    ) -> BlockingRows:
+        distinct, inverse = composite.distinct()
+        inputs = [keys.blocking_input(pass_id, level, parts) for parts in distinct]
+        blocking_keys = self._schedule.blocking_keys(inputs, self._evaluator.evaluate(inputs))
+        tokens = [keys.token(key) for key in blocking_keys]
+        count = len(composite.rows)
+        return BlockingRows(
+            row=composite.rows.astype(np.uint32),
+            pass_index=np.full(count, index, np.uint16),
+            level=np.full(count, level, np.uint8),
+            token=_matrix(tokens, keys.TOKEN_BYTES)[inverse],
+            parent=np.zeros((count, keys.TOKEN_BYTES), np.uint8) if parent is None else parent,
+            key=_matrix(blocking_keys, keys.KEY_BYTES)[inverse],
+        )
+
+
+@dataclass(frozen=True)
+class _Factored:
+    """A column as its distinct values; code -1 is missing and indexes a zero sketch at the end."""
+
+    values: list[str]
+    codes: npt.NDArray[np.int64]
+    sketches: Bytes  # (values + 1, 256)
+
+
+def _factor(field: Field, column: Column, sketcher: Sketcher) -> _Factored:
+    index: dict[str, int] = {}
+    codes = np.fromiter(
+        (-1 if value is None else index.setdefault(value, len(index)) for value in column),
+        np.int64,
+        len(column),
+    )
+    values = list(index)
+    if field.has_sketch:
+        sketches = sketcher.sketch([sketch_tokens(field, value) for value in values])
+    else:
+        sketches = _matrix(
+            [hash_sketch(sketcher.key, v.encode()).tobytes() for v in values], SKETCH_BYTES
+        )
+    return _Factored(
+        values, codes, np.concatenate([sketches, np.zeros((1, SKETCH_BYTES), np.uint8)])
+    )
+
+
+@dataclass(frozen=True)
+class _PartValues:
+    """Blocking values of one part: for each record a run of ids into `values`."""
+
+    values: list[bytes]
+    starts: npt.NDArray[np.int64]  # (records,)
+    counts: npt.NDArray[np.int64]  # (records,)
+    ids: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, by_value: Sequence[Sequence[bytes]], codes: npt.NDArray[np.int64]) -> _PartValues:
+        index: dict[bytes, int] = {}
+        ids = np.fromiter(
+            (index.setdefault(value, len(index)) for values in by_value for value in values),
+            np.int64,
+        )
+        counts = np.fromiter((len(values) for values in by_value), np.int64, len(by_value))
+        counts = np.append(counts, 0)
+        starts = np.concatenate(([0], np.cumsum(counts)))[:-1]
+        return cls(list(index), starts[codes], counts[codes], ids)
+
+
+@dataclass(frozen=True)
+class _Composite:
+    """Blocking values under construction: a row for each (record, combination of part values)."""
+
+    rows: npt.NDArray[np.int64]  # (n,) record of the row
+    origin: npt.NDArray[np.int64]  # (n,) row of the composite this one refines
+    ids: npt.NDArray[np.int64]  # (n, parts)
+    values: tuple[list[bytes], ...]
+
+    @classmethod
+    def of_rows(cls, count: int) -> _Composite:
+        everyone = np.arange(count)
+        return cls(everyone, everyone, np.empty((count, 0), np.int64), ())
+
+    def extend(self, part: _PartValues) -> _Composite:
+        counts = part.counts[self.rows]
+        source = np.repeat(np.arange(len(self.rows)), counts)
+        within = np.arange(len(source)) - np.repeat(np.cumsum(counts) - counts, counts)
+        chosen = part.ids[part.starts[self.rows[source]] + within]
+        return _Composite(
+            self.rows[source],
+            self.origin[source],
+            np.column_stack([self.ids[source], chosen]),
+            (*self.values, part.values),
+        )
+
+    def rebased(self) -> _Composite:
+        """Call this composite's rows the origin of what extends it."""
+        return _Composite(self.rows, np.arange(len(self.rows)), self.ids, self.values)
+
+    def distinct(self) -> tuple[list[tuple[bytes, ...]], npt.NDArray[np.int64]]:
+        """Distinct combinations as bytes, and each row's index among them."""
+        unique, inverse = np.unique(self.ids, axis=0, return_inverse=True)
+        combinations = [
+            tuple(values[i] for values, i in zip(self.values, row, strict=True))
+            for row in unique.tolist()
+        ]
+        return combinations, inverse.reshape(-1)
+
+
+def _matrix(items: list[bytes], width: int) -> Bytes:
+    return np.frombuffer(b"".join(items), np.uint8).reshape(len(items), width)
+
+
+def _concatenate(blocks: list[BlockingRows]) -> BlockingRows:
+    return BlockingRows(
+        row=np.concatenate([block.row for block in blocks]),
+        pass_index=np.concatenate([block.pass_index for block in blocks]),
+        level=np.concatenate([block.level for block in blocks]),
+        token=np.concatenate([block.token for block in blocks]),
+        parent=np.concatenate([block.parent for block in blocks]),
+        key=np.concatenate([block.key for block in blocks]),
+    )

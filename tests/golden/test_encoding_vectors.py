@@ -1,0 +1,101 @@
+"""Encoding v1 is frozen: these vectors fail when any byte of it moves.
+
+Print a new file with `python tests/golden/test_encoding_vectors.py`; commit it only beside a new
+encoding version.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from kinlink_core.encoding import chance, keys
+from kinlink_core.encoding.encode import Encoder, split_fixed
+from kinlink_core.encoding.normalize import normalize_column
+from kinlink_core.encoding.schema import parse_schema
+from kinlink_core.encoding.seal import seal_pairs, seal_record_tag, sieve_words
+
+VECTORS = Path(__file__).parent / "encoding_v1.json"
+SCHEMA_TEXT = """
+name: golden
+fields:
+  - {name: name, kind: name_zh}
+  - {name: latin, kind: name, entropy_bits: 12}
+  - {name: dob, kind: date}
+  - {name: address, kind: text}
+  - {name: sex, kind: code, entropy_bits: 1}
+  - {name: phone, kind: phone}
+passes:
+  - {id: name_dob, parts: {name: exact, dob: year_month}, refine: {dob: exact}}
+  - {id: band, parts: {dob: exact, address: "lsh(8, 2)"}}
+"""
+PEOPLE: list[dict[str, str | None]] = [
+    {"name": "張偉", "latin": "Zhang Wei", "dob": "1986-02-23", "address": "西安市碑林區1號",
+     "sex": "m", "phone": "139 1234 5678"},
+    {"name": "顾宁宁", "latin": None, "dob": "1986", "address": None, "sex": "m", "phone": None},
+]  # fmt: skip
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:32]
+
+
+def vectors() -> dict[str, Any]:
+    schema = parse_schema(SCHEMA_TEXT, source="golden")
+    # The fingerprint has its own golden test; here it is fixed, so that only the encoding shows.
+    context = keys.Context(keys.MODE_PLAIN, "golden", "2026-11", "0" * 64)
+    schedule = keys.KeySchedule(context, keys.EpochSecret("2026-11", bytes(range(32))))
+    columns = {
+        field.name: list(normalize_column(field, [p[field.name] for p in PEOPLE]).values)
+        for field in schema.fields
+    }
+    batch = Encoder(schema, schedule).encode(columns)
+    parts = split_fixed(schema, batch.fixed)
+    bk = bytes(batch.blocking.key[0])
+    handles = [bytes([i]) * keys.HANDLE_BYTES for i in (1, 2)]
+    island = keys.pair_island_key(b"K" * 32, bk)
+    pair = keys.pair_key(island, *handles)
+    values = [columns[field.name] for field in schema.fields]
+    sealed = seal_pairs(schema, [pair, pair], batch.fixed, values, b"n" * 32)
+    drawn = chance.draw(schedule, b"K" * 32, "a", [bytes([i]) * 16 for i in range(20)], 10)
+    return {
+        "canonical": columns,
+        "context": context.to_bytes().hex(),
+        "blocking_key": bk.hex(),
+        "tokens": [bytes(t).hex() for t in batch.blocking.token],
+        "levels": batch.blocking.level.tolist(),
+        "proof": keys.membership_proof(bk, "shaanxi", 3).hex(),
+        "island_key": island.hex(),
+        "sieve_key": keys.sieve_key(island).hex(),
+        "pair_key": pair.hex(),
+        "field_keys": {f.name: schedule.field_key(f.name).hex() for f in schema.fields},
+        "sketches": [[digest(bytes(s)) for s in row] for row in parts.sketches],
+        "record_sketches": [digest(bytes(s)) for s in parts.record_sketch],
+        "sieve_words": [
+            f"{word:016x}"
+            for word in sieve_words([keys.sieve_key(island)] * 2, parts.record_sketch)
+        ],
+        "sealed": [
+            {
+                "presence": column.presence.tobytes().hex(),
+                "sketch": "" if column.sketch is None else column.sketch.tobytes().hex(),
+                "tags": "" if column.tags is None else column.tags.tobytes().hex(),
+            }
+            for column in sealed.fields
+        ],
+        "record_tag": seal_record_tag(pair, "l", b"t" * 16).hex(),
+        "chance_index": drawn.index[:20].tolist(),
+        "chance_keys": digest(b"".join(drawn.pair_keys)),
+    }
+
+
+def test_encoding_v1_gives_the_frozen_vectors() -> None:
+    assert vectors() == json.loads(VECTORS.read_text())
+
+
+if __name__ == "__main__":
+    json.dump(vectors(), sys.stdout, indent=1, ensure_ascii=False)
+    sys.stdout.write("\n")

@@ -1,0 +1,226 @@
+"""The two sides of a pair compare; anything else is noise."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kinlink_core.encoding import keys
+from kinlink_core.encoding.encode import Encoder, split_fixed
+from kinlink_core.encoding.keys import KeyFault
+from kinlink_core.encoding.normalize import normalize_column
+from kinlink_core.encoding.schema import parse_schema
+from kinlink_core.encoding.seal import (
+    SealedBatch,
+    open_record_tag,
+    seal_pairs,
+    seal_record_tag,
+    sieve_words,
+)
+from scipy.stats import chi2
+
+SCHEMA = parse_schema(
+    """
+name: seal_test
+fields:
+  - {name: name, kind: name, entropy_bits: 12}
+  - {name: dob, kind: date}
+  - {name: sex, kind: code, entropy_bits: 1}
+passes:
+  - {id: name, parts: {name: exact, dob: exact}}
+""",
+    source="test",
+)
+CONTEXT = keys.Context(keys.MODE_PLAIN, "test", "e1", SCHEMA.fingerprint())
+SCHEDULE = keys.KeySchedule(CONTEXT, keys.EpochSecret("e1", bytes(range(32))))
+ENCODER = Encoder(SCHEMA, SCHEDULE)
+NULL_L, NULL_R = b"l" * 32, b"r" * 32
+BITS = 1_000_000
+
+Person = dict[str, str | None]
+
+
+def pair_keys(count: int, label: str = "") -> list[bytes]:
+    return [hashlib.sha256(f"{label}{i}".encode()).digest() for i in range(count)]
+
+
+def seal(people: list[Person], seal_keys: list[bytes], null_key: bytes = NULL_L) -> SealedBatch:
+    columns = {
+        field.name: list(
+            normalize_column(field, [person.get(field.name) for person in people]).values
+        )
+        for field in SCHEMA.fields
+    }
+    fixed = ENCODER.encode(columns).fixed
+    values = [columns[field.name] for field in SCHEMA.fields]
+    return seal_pairs(SCHEMA, seal_keys, fixed, values, null_key)
+
+
+def sketches(people: list[Person]) -> np.ndarray:
+    columns = {
+        field.name: list(
+            normalize_column(field, [person.get(field.name) for person in people]).values
+        )
+        for field in SCHEMA.fields
+    }
+    return split_fixed(SCHEMA, ENCODER.encode(columns).fixed).sketches
+
+
+def uniform_bits(packed: np.ndarray) -> bool:
+    """Chi-square over byte values, at one in a million: a right build fails once in a lifetime."""
+    counts = np.bincount(packed.reshape(-1), minlength=256)
+    expected = counts.sum() / 256
+    return float(((counts - expected) ** 2 / expected).sum()) < chi2.isf(1e-6, 255)
+
+
+MEI = {"name": "Li Meizhi", "dob": "1960-05-01", "sex": "f"}
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.text("abcdefgh ", min_size=1, max_size=20), st.text("abcdefgh ", min_size=1, max_size=20))
+def test_hamming_of_sealed_is_hamming_of_the_sampled_sketches(a: str, b: str) -> None:
+    people: list[Person] = [{"name": f"{a}x"}, {"name": f"{b}x"}]
+    key = pair_keys(1)[0]
+    sealed = seal(people, [key, key])
+    left, right = sketches(people)[:, 0]
+    stream = np.frombuffer(hashlib.shake_128(key + b"seal").digest(6 + 128), np.uint8)[6:]
+    choice = np.stack([stream & 7, (stream >> 4) & 7], axis=1).reshape(-1)
+    sampled = ((left ^ right) >> choice) & 1
+    column = sealed.fields[0].sketch
+    assert column is not None
+    assert np.bitwise_count(column[0] ^ column[1]).sum() == sampled.sum()
+
+
+def test_equal_values_give_equal_tags_and_others_differ() -> None:
+    key = pair_keys(1)[0]
+    batch = seal([MEI, {**MEI, "dob": "1960-01-05"}, {**MEI, "sex": "m"}], [key] * 3)
+    sex, dob = batch.fields[2].tags, batch.fields[1].tags
+    assert sex is not None
+    assert dob is not None
+    assert (sex[0] == sex[1]).all()
+    assert not (sex[0] == sex[2]).all()
+    tags = dob.reshape(3, 5, 8)
+    same = {
+        name: bool((tags[0, i] == tags[1, i]).all()) for i, name in enumerate(SCHEMA.fields[1].tags)
+    }
+    assert same == {
+        "day": False, "year_month": False, "month_day": False, "year": True, "swapped": True,
+    }  # fmt: skip
+
+
+def test_presence_tags_are_equal_only_where_both_values_are_present() -> None:
+    seal_keys = pair_keys(2000)
+    here = seal([MEI] * 2000, seal_keys)
+    there = seal([{**MEI, "dob": None}] * 2000, seal_keys, NULL_R)
+    neither = seal([{**MEI, "dob": None}] * 2000, seal_keys, NULL_L)
+    for field, shared in ((0, 2000), (2, 2000)):
+        assert (here.fields[field].presence == there.fields[field].presence).all(1).sum() == shared
+    # 2^-16 by chance: three of 2,000 would be one in 30 million.
+    assert (here.fields[1].presence == there.fields[1].presence).all(1).sum() < 3
+    assert (neither.fields[1].presence == there.fields[1].presence).all(1).sum() < 3
+
+
+def test_what_is_missing_is_the_same_noise_each_time_it_is_asked_for() -> None:
+    seal_keys = pair_keys(5)
+    nobody: list[Person] = [{}] * 5
+    first, again = seal(nobody, seal_keys), seal(nobody, seal_keys)
+    assert all(
+        (a.presence == b.presence).all() for a, b in zip(first.fields, again.fields, strict=True)
+    )
+
+
+@pytest.mark.parametrize("field", [0, 1])
+def test_one_side_of_many_pairs_is_indistinguishable_from_random(field: int) -> None:
+    rows = BITS // 256
+    column = seal([MEI] * rows, pair_keys(rows)).fields[field].sketch
+    assert column is not None
+    assert uniform_bits(column)
+
+
+def test_the_same_record_in_another_pair_is_unrelated() -> None:
+    rows = BITS // 256
+    one = seal([MEI] * rows, pair_keys(rows, "partner a")).fields[0]
+    other = seal([MEI] * rows, pair_keys(rows, "partner b")).fields[0]
+    assert one.sketch is not None
+    assert other.sketch is not None
+    assert uniform_bits(one.sketch ^ other.sketch)
+    assert uniform_bits(one.presence)
+
+
+def test_another_version_of_a_record_is_unrelated_because_its_handle_is_new() -> None:
+    rows = BITS // 256
+    island = keys.pair_island_key(bytes(32), bytes(range(32)))
+    partner = os.urandom(16)
+    versions = [
+        seal([MEI] * rows, [keys.pair_key(island, os.urandom(16), partner) for _ in range(rows)])
+        for _ in range(2)
+    ]
+    one, other = (version.fields[0].sketch for version in versions)
+    assert one is not None
+    assert other is not None
+    assert uniform_bits(one ^ other)
+
+
+def test_the_random_test_finds_what_is_not_random() -> None:
+    rows = BITS // 256
+    key = pair_keys(1) * rows
+    column = seal([MEI] * rows, key).fields[0].sketch
+    assert column is not None
+    assert not uniform_bits(column)
+
+
+def test_missing_values_look_like_present_ones() -> None:
+    rows = BITS // 256
+    nobody: list[Person] = [{"sex": "f"}] * rows
+    batch = seal(nobody, pair_keys(rows))
+    assert batch.fields[0].sketch is not None
+    assert batch.fields[1].tags is not None
+    assert uniform_bits(batch.fields[0].sketch)
+    assert uniform_bits(batch.fields[1].tags)
+
+
+def test_sieve_words_compare_inside_an_island_and_nowhere_else() -> None:
+    rng = np.random.default_rng(1)
+    records = rng.integers(0, 256, (1000, 256), np.uint8)
+    noisy = records ^ (rng.random((1000, 256, 8)) < 0.1).astype(np.uint8).dot(
+        1 << np.arange(8)
+    ).astype(np.uint8)
+    island = pair_keys(1000, "island")
+    distance = np.bitwise_count(sieve_words(island, records) ^ sieve_words(island, noisy)) / 64
+    assert abs(distance.mean() - 0.1) < 4 * np.sqrt(0.09 / 64_000)
+    elsewhere = np.bitwise_count(
+        sieve_words(island, records) ^ sieve_words(pair_keys(1000, "x"), noisy)
+    )
+    assert abs(elsewhere.mean() / 64 - 0.5) < 4 * np.sqrt(0.25 / 64_000)
+
+
+def test_sieve_words_alone_are_uniform() -> None:
+    rows = BITS // 64
+    same = np.tile(np.random.default_rng(2).integers(0, 256, (1, 256), np.uint8), (rows, 1))
+    assert uniform_bits(sieve_words(pair_keys(rows), same).view(np.uint8))
+
+
+def test_a_record_tag_opens_only_for_its_pair_and_side() -> None:
+    key, other = pair_keys(2)
+    sealed = seal_record_tag(key, "l", b"t" * 16)
+    assert len(sealed) == 32
+    assert open_record_tag(key, "l", sealed) == b"t" * 16
+    for wrong_key, side, text in (
+        (other, "l", sealed),
+        (key, "r", sealed),
+        (key, "l", sealed[:-1]),
+    ):
+        with pytest.raises(KeyFault):
+            open_record_tag(wrong_key, side, text)
+
+
+def test_columns_of_unequal_length_are_refused() -> None:
+    fixed = ENCODER.encode({field.name: ["1960-05-01"] for field in SCHEMA.fields}).fixed
+    with pytest.raises(ValueError, match="one length"):
+        seal_pairs(SCHEMA, pair_keys(2), fixed, [["x"]] * 3, NULL_L)
+    with pytest.raises(ValueError, match="bytes wide"):
+        split_fixed(SCHEMA, fixed[:, :-1])
