@@ -1,0 +1,81 @@
+"""From two sealed sides to comparison levels: the only code of the linker that reads sealed fields.
+
+A chunk of sealed pairs becomes one small integer a field and pair, and is dropped. Nothing sealed
+enters a database, a file or the scoring; what remains is which level of each field's comparison
+held.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from kinlink_core.encoding.schema import Field, Level, Schema
+    from kinlink_core.encoding.seal import SealedBatch, SealedColumn
+
+# Level of a field that is missing on either side.
+NULL_LEVEL = 255
+_TAG_BYTES = 8
+
+Levels = npt.NDArray[np.uint8]
+
+
+def compare(schema: Schema, left: SealedBatch, right: SealedBatch) -> Levels:
+    """Levels of n pairs; (n, fields) uint8.
+
+    Level i is the i-th level of the field, `len(field.levels)` is "none of these", `NULL_LEVEL` is
+    missing. Raises `ValueError` if the sides do not have the schema's columns in equal number.
+    """
+    columns = [
+        _compare_field(field, one, other)
+        for field, one, other in zip(schema.fields, left.fields, right.fields, strict=True)
+    ]
+    levels: Levels = np.column_stack(columns)
+    return levels
+
+
+def _compare_field(field: Field, left: SealedColumn, right: SealedColumn) -> Levels:
+    if left.presence.shape != right.presence.shape:
+        raise ValueError("the two sides of sealed pairs have different numbers of rows")
+    both = (left.presence == right.presence).all(axis=1)
+    distance = _distance(left.sketch, right.sketch)
+    result = np.full(len(both), len(field.levels), np.uint8)
+    for index in range(len(field.levels) - 1, -1, -1):
+        result[_holds(field, field.levels[index], left, right, distance)] = index
+    result[~both] = NULL_LEVEL
+    return result
+
+
+def _distance(
+    left: npt.NDArray[np.uint8] | None, right: npt.NDArray[np.uint8] | None
+) -> npt.NDArray[np.float64] | None:
+    if left is None or right is None:
+        return None
+    words_l = np.ascontiguousarray(left).view(np.uint64)
+    words_r = np.ascontiguousarray(right).view(np.uint64)
+    bits = np.bitwise_count(words_l ^ words_r).sum(axis=1, dtype=np.int64)
+    return np.asarray(bits / (left.shape[1] * 8), np.float64)
+
+
+def _holds(
+    field: Field,
+    level: Level,
+    left: SealedColumn,
+    right: SealedColumn,
+    distance: npt.NDArray[np.float64] | None,
+) -> npt.NDArray[np.bool_]:
+    if level.tag is None:
+        if distance is None or level.max_distance is None:
+            raise ValueError(f"level {level.label!r} of {field.name} needs a sketch")
+        return np.asarray(distance <= level.max_distance)
+    return np.asarray((_tag(field, left, level.tag) == _tag(field, right, level.tag)).all(axis=1))
+
+
+def _tag(field: Field, column: SealedColumn, tag: str) -> npt.NDArray[np.uint8]:
+    if column.tags is None:
+        raise ValueError(f"field {field.name} carries no tags")
+    start = field.tags.index(tag) * _TAG_BYTES
+    return column.tags[:, start : start + _TAG_BYTES]
