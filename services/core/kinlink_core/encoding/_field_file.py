@@ -58,7 +58,7 @@ LEVELS: Final[dict[str, tuple[Level, ...]]] = {
     "date": (
         Level("same day", tag="day"),
         Level("day and month swapped", tag="swapped"),
-        Level("one digit off, or the same partial date", 0.22),
+        Level("one digit off, or the same partial date", 0.23),
         Level("same month of the year", tag="year_month"),
         Level("same birthday, another year", tag="month_day"),
         Level("same year", tag="year"),
@@ -80,13 +80,16 @@ _OPTION_KINDS: Final[dict[str, tuple[FieldKind, ...]]] = {
 }
 
 
-def read_field(item: Item, log: FaultLog) -> Field:
-    """One entry of `fields`."""
+def read_field(item: Item, log: FaultLog) -> tuple[str, Field | None]:
+    """One entry of `fields`: its name, and the field unless it has no kind to read it by."""
     keys = Keys(item, log, "a field")
     name = keys.name(keys.required("name", "name the field"))
-    kinds = ", ".join(FieldKind)
-    kind_item = keys.required("kind", f"choose one of: {kinds}")
-    kind = FieldKind(keys.choice(kind_item, tuple(FieldKind), FieldKind.TEXT))
+    kinds = tuple(FieldKind)
+    kind_item = keys.required("kind", f"choose one of: {', '.join(kinds)}")
+    kind_text = keys.choice(kind_item, kinds, "")
+    if not kind_text:
+        return name, None
+    kind = FieldKind(kind_text)
     columns = keys.texts(keys.optional("columns"), COLUMNS_MAX, "columns") or (name,)
     comparison = keys.choice(keys.optional("comparison"), COMPARISONS[kind], COMPARISONS[kind][0])
     field = Field(
@@ -101,7 +104,7 @@ def read_field(item: Item, log: FaultLog) -> Field:
     )
     keys.optional("description")
     keys.finish()
-    return field
+    return name, field
 
 
 def _entropy(keys: Keys, kind: FieldKind) -> float:

@@ -39,7 +39,12 @@ EXPOSURE_CHARACTERS_MIN: Final = 20
 FORMAT: Final = "1"
 
 _TRANSFORM: Final = re.compile(r"\s*([a-z_]+)\s*(?:\(([^()]*)\))?\s*\Z")
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _NUMBER: Final = re.compile(r"[0-9]{1,6}\Z")
+
+
+# Fields by name; None where the field's own faults leave nothing to check its passes by.
+_Fields = dict[str, "Field | None"]
 
 
 def read_text(path: Path) -> str:
@@ -66,7 +71,9 @@ def read_schema(text: str, source: str) -> Schema:
     log = FaultLog(source)
     if len(text.encode(errors="replace")) > FILE_BYTES_MAX:
         log.add(1, "(file)", f"is larger than {FILE_BYTES_MAX // 1024} KiB; is this a schema?")
-        log.raise_if_any()
+    if _SURROGATE.search(text):
+        log.add(1, "(file)", "holds characters that are not Unicode text; save it as UTF-8")
+    log.raise_if_any()
     root = read_items(text, log)
     schema = None if root is None else _schema(root, log)
     log.raise_if_any()
@@ -95,7 +102,7 @@ def _schema(root: Item, log: FaultLog) -> Schema:
     fields = _fields(field_items, log)
     return Schema(
         name=name,
-        fields=tuple(fields.values()),
+        fields=tuple(field for field in fields.values() if field is not None),
         passes=_passes(pass_items, fields, log),
         link_type=LinkType(link_type),
         threshold_probability=threshold,
@@ -104,17 +111,17 @@ def _schema(root: Item, log: FaultLog) -> Schema:
     )
 
 
-def _fields(items: list[Item], log: FaultLog) -> dict[str, Field]:
-    fields: dict[str, Field] = {}
+def _fields(items: list[Item], log: FaultLog) -> _Fields:
+    fields: _Fields = {}
     for item in items:
-        field = read_field(item, log)
-        if field.name in fields:
-            log.add(item.line, f"{item.path}.name", f"`{field.name}` is another field's name")
-        fields[field.name] = field
+        name, field = read_field(item, log)
+        if name in fields:
+            log.add(item.line, f"{item.path}.name", f"`{name}` is another field's name")
+        fields.setdefault(name, field)
     return fields
 
 
-def _passes(items: list[Item], fields: dict[str, Field], log: FaultLog) -> tuple[Pass, ...]:
+def _passes(items: list[Item], fields: _Fields, log: FaultLog) -> tuple[Pass, ...]:
     passes: list[Pass] = []
     tables = 0
     for item in items:
@@ -131,7 +138,7 @@ def _passes(items: list[Item], fields: dict[str, Field], log: FaultLog) -> tuple
     return tuple(passes)
 
 
-def _pass(item: Item, fields: dict[str, Field], log: FaultLog) -> Pass:
+def _pass(item: Item, fields: _Fields, log: FaultLog) -> Pass:
     keys = Keys(item, log, "a pass")
     pass_id = keys.name(keys.required("id", "name the pass"))
     parts_hint = "write for example `{family: exact, dob: year}`"
@@ -186,7 +193,7 @@ def _part_items(keys: Keys, item: Item | None, high: int) -> list[tuple[str, Ite
     pairs: list[tuple[str, Item]] = []
     for mapping in mappings:
         if isinstance(mapping.value, dict):
-            pairs += mapping.value.items()
+            pairs += [pair for pair in mapping.value.items() if not pair[0].endswith(")")]
         else:
             keys.fault(mapping, "must be `field: transform`, such as `dob: year`")
     if not 1 <= len(pairs) <= high:
@@ -194,34 +201,45 @@ def _part_items(keys: Keys, item: Item | None, high: int) -> list[tuple[str, Ite
     return pairs[:high]
 
 
-def _parts(items: list[tuple[str, Item]], fields: dict[str, Field], keys: Keys) -> tuple[Part, ...]:
+def _parts(items: list[tuple[str, Item]], fields: _Fields, keys: Keys) -> tuple[Part, ...]:
     found = (_part(name, item, fields, keys) for name, item in items)
     return tuple(part for part in found if part is not None)
 
 
-def _part(name: str, item: Item, fields: dict[str, Field], keys: Keys) -> Part | None:
-    field = fields.get(name)
-    if field is None:
+def _part(name: str, item: Item, fields: _Fields, keys: Keys) -> Part | None:
+    if name not in fields:
         keys.fault(item, f"names no field of this schema; fields: {', '.join(fields)}")
         return None
-    match = _TRANSFORM.match(keys.text(item, ""))
-    transform = TRANSFORMS.get(match[1]) if match else None
-    if match is None or transform is None:
-        keys.fault(item, f"is no transform; known: {', '.join(TRANSFORMS)}")
+    text = keys.text(item)
+    match = _TRANSFORM.match(text)
+    if match is None or match[1] not in TRANSFORMS:
+        split = "(" in text and ")" not in text
+        hint = 'has a comma inside {…}; quote it: `"lsh(10, 4)"`' if split else ""
+        keys.fault(item, hint or f"is no transform; known: {', '.join(TRANSFORMS)}")
         return None
+    field = fields[name]
+    if field is None:
+        return None
+    written = [word for word in re.split(r"[,\s]+", match[2] or "") if word]
+    return _checked_part(item, keys, field, match[1], written)
+
+
+def _checked_part(
+    item: Item, keys: Keys, field: Field, name: str, written: list[str]
+) -> Part | None:
+    transform = TRANSFORMS[name]
     if not transform.suits(field):
-        suited = [key for key, each in TRANSFORMS.items() if each.suits(field)]
-        reason = f"`{match[1]}` does not suit a field of kind {field.kind}; "
-        keys.fault(item, f"{reason}these do: {', '.join(suited)}")
+        suited = ", ".join(key for key, each in TRANSFORMS.items() if each.suits(field))
+        reason = f"`{name}` does not suit a field of kind {field.kind}; these do: {suited}"
+        keys.fault(item, reason)
         return None
-    written = [word.strip() for word in match[2].split(",")] if (match[2] or "").strip() else []
     wanted = transform.arguments
-    ok = len(written) == len(wanted) and all(
+    fits = len(written) == len(wanted) and all(
         _NUMBER.match(word) and argument.low <= int(word) <= argument.high
         for word, argument in zip(written, wanted, strict=True)
     )
-    if not ok:
+    if not fits:
         shape = ", ".join(f"{each.name} from {each.low} to {each.high}" for each in wanted)
-        keys.fault(item, f"`{match[1]}` takes {shape or 'no arguments'}")
+        keys.fault(item, f"`{name}` takes {shape or 'no arguments'}")
         return None
-    return Part(name, match[1], tuple(int(word) for word in written))
+    return Part(field.name, name, tuple(int(word) for word in written))

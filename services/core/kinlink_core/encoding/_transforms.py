@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Final
 from kinlink_core.encoding.schema import LSH_TABLES_MAX, Field, FieldKind, Part
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 LETTER_BITS: Final = 3.0
 DIGIT_BITS: Final = 3.3
@@ -147,9 +147,13 @@ def part_values_max(part: Part) -> int:
     return int(part.args[1]) if part.transform == "lsh" else TRANSFORMS[part.transform].values_max
 
 
-def pass_bits(fields: dict[str, Field], parts: tuple[Part, ...]) -> float:
+def pass_bits(fields: Mapping[str, Field | None], parts: tuple[Part, ...]) -> float:
     """The estimated entropy of a pass; parts of one field together count at most that field's."""
     by_field: dict[str, float] = {}
     for part in parts:
-        by_field[part.field] = by_field.get(part.field, 0.0) + part_bits(fields[part.field], part)
-    return sum(min(fields[name].entropy_bits, bits) for name, bits in by_field.items())
+        field = fields[part.field]
+        if field is None:
+            continue
+        so_far = by_field.get(part.field, 0.0)
+        by_field[part.field] = min(field.entropy_bits, so_far + part_bits(field, part))
+    return sum(by_field.values())

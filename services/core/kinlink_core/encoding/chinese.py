@@ -47,6 +47,7 @@ _OTHER_SPELLINGS: Final = {"lyu": "lv", "nyu": "nv", "lue": "lve", "nue": "nve"}
 _SYLLABLE_LETTERS_MAX: Final = 6
 _WORD_LETTERS_MAX: Final = 40
 _UMLAUT_U: Final = str.maketrans(dict.fromkeys("üÜǖǕǘǗǚǙǜǛ", "v"))
+_SYLLABLE_BREAKS: Final = str.maketrans(dict.fromkeys("'’‘`", " "))
 
 
 @lru_cache(maxsize=1)
@@ -55,7 +56,8 @@ def _readings() -> dict[str, str]:
     from pypinyin.pinyin_dict import pinyin_dict
 
     plain = {text: _toneless(text) for text in set(pinyin_dict.values())}
-    return {chr(code_point): plain[text] for code_point, text in pinyin_dict.items()}
+    found = ((chr(code_point), plain[text]) for code_point, text in pinyin_dict.items())
+    return {character: reading for character, reading in found if reading}
 
 
 def _toneless(readings: str) -> str:
@@ -67,13 +69,18 @@ def _toneless(readings: str) -> str:
 @lru_cache(maxsize=1)
 def _spellings() -> dict[str, str]:
     """What a syllable may look like in Latin letters, to the syllable."""
-    known = {reading for reading in _readings().values() if reading}
+    known = set(_readings().values())
     return {each: each for each in known - _SYLLABLES_NOT_WRITTEN} | _OTHER_SPELLINGS
 
 
-def write_umlaut_u(text: str) -> str:
-    """`text` with every ü as v, so that folding accents does not turn lü into lu."""
-    return unicodedata.normalize("NFC", text).translate(_UMLAUT_U)
+def spell_out(text: str) -> str:
+    """`text` with every ü as v and every apostrophe as a space, before folding removes both.
+
+    Else lü would become lu, and Xi'an, two syllables, would become Xian.
+    """
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", text).translate(_UMLAUT_U)
+    return text.translate(_SYLLABLE_BREAKS)
 
 
 @lru_cache(maxsize=1 << 16)
@@ -118,29 +125,35 @@ def syllables(name: str) -> tuple[str, ...]:
     known reading stands for itself.
     """
     if name.isascii():
-        return tuple(name.split())
+        return tuple(name.split(" "))
+    family: tuple[str, ...] = ()
+    if _is_compound(name):
+        family = tuple(COMPOUND_SURNAMES[name[:COMPOUND_CHARACTERS]].split(" "))
+    elif len(name) > 1 and name[0] in SURNAME_READINGS:
+        family = (SURNAME_READINGS[name[0]],)
+    given = name[len(family) :]
+    readings = _readings()
+    try:
+        return family + tuple([readings[character] for character in given])
+    except KeyError:
+        return family + tuple(_mixed_syllables(given))
+
+
+def _mixed_syllables(text: str) -> list[str]:
+    """As `syllables`, for text that also holds words in letters."""
     readings = _readings()
     found: list[str] = []
-    rest = name
-    if _is_compound(name):
-        found += COMPOUND_SURNAMES[name[:COMPOUND_CHARACTERS]].split()
-        rest = name[COMPOUND_CHARACTERS:]
-    elif name[0] in SURNAME_READINGS and len(name) > 1:
-        found.append(SURNAME_READINGS[name[0]])
-        rest = name[1:]
     word = ""
-    for character in rest:
+    for character in text:
         is_han = HAN_CHARACTER.match(character) is not None
         if word and (is_han or character == " "):
             found.append(word)
             word = ""
         if is_han:
-            found.append(readings.get(character) or character)
+            found.append(readings.get(character, character))
         elif character != " ":
             word += character
-    if word:
-        found.append(word)
-    return tuple(found)
+    return [*found, word] if word else found
 
 
 _INITIALS: Final = (("zh", "z"), ("ch", "c"), ("sh", "s"), ("n", "l"))

@@ -111,7 +111,7 @@ def _ascii(text: str) -> str:
     """Full-width and Chinese forms as `YYYY-M-D`, or the folded text if it is none of them."""
     if not HAN_CHARACTER.search(text):
         return _SPACED.sub(r"\1", "".join(fold(c) or " " if not c.isascii() else c for c in text))
-    joined = fold(text).replace(" ", "").translate(_NUMERALS)
+    joined = fold(text.replace("○", "〇")).replace(" ", "").translate(_NUMERALS)
     joined = _TENS.sub(lambda match: f"{match[1] or 1}{match[2] or 0}", joined)
     match = _CHINESE.match(joined)
     return "-".join(part for part in match.groups() if part) if match else joined

@@ -6,6 +6,7 @@ is: tokens go into keyed sketches (`sketch`), blocking values into keyed tokens 
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 import jellyfish
@@ -13,7 +14,6 @@ import jellyfish
 from kinlink_core.encoding._transforms import WORDS_MAX
 from kinlink_core.encoding.chinese import merge_sounds, split_name, syllables
 from kinlink_core.encoding.dates import DAY_DIGITS, MONTH_DIGITS, MONTHS, YEAR_DIGITS, ordinal
-from kinlink_core.encoding.folding import HAN_CHARACTER
 from kinlink_core.encoding.schema import Field, FieldKind, Part
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 WORD_LETTERS_MIN: Final = 3  # shorter words (of, de, st) tie everyone together
 PAD: Final = "_"
+# From here on (Chinese, kana, Hangul) one character is about one syllable.
+SYLLABIC_FIRST: Final = "\u2e80"
 
 
 def sketch_tokens(field: Field, canonical: str) -> tuple[str, ...]:
@@ -41,7 +43,7 @@ def sketch_tokens(field: Field, canonical: str) -> tuple[str, ...]:
 
 def _bigrams(word: str) -> list[str]:
     padded = f"{PAD}{word}{PAD}"
-    return [f"b:{padded[at : at + 2]}" for at in range(len(padded) - 1)]
+    return [f"b:{first}{second}" for first, second in pairwise(padded)]
 
 
 def _word_bigrams(canonical: str) -> list[str]:
@@ -50,8 +52,16 @@ def _word_bigrams(canonical: str) -> list[str]:
 
 def _name_zh_tokens(canonical: str) -> list[str]:
     sounds = syllables(canonical)
-    characters = [f"c:{sign}" for sign in canonical if HAN_CHARACTER.match(sign)]
-    return [*characters, *(f"s:{sound}" for sound in sounds), *_bigrams("".join(sounds))]
+    characters = [f"c:{sign}" for sign in canonical if sign >= SYLLABIC_FIRST]
+    spoken = [f"s:{sound}" for sound in sounds]
+    return [*_numbered(characters), *_numbered(spoken), *_bigrams("".join(sounds))]
+
+
+def _numbered(tokens: list[str]) -> list[str]:
+    """Repeated tokens told apart, or 丽 and 丽丽 would be one name to a set."""
+    if len(set(tokens)) == len(tokens):
+        return tokens
+    return [f"{token}{tokens[:at].count(token) or ''}" for at, token in enumerate(tokens)]
 
 
 def date_parts(canonical: str) -> dict[str, str | None]:

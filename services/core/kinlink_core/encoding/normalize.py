@@ -10,7 +10,8 @@
 | phone | digits, without the country code if the schema names it |
 
 Canonical values are fixed points: normalising one again changes nothing. Missing (None) are empty
-values and the words of `NULL_VALUES`. What cannot be read is a fault with a fixed reason.
+values and the words of `NULL_VALUES` (without Na and Nan in Chinese names). What cannot be read is
+a fault with a fixed reason.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from kinlink_core.encoding._faults import ValueFault, ValueFaultError
-from kinlink_core.encoding.chinese import split_pinyin, write_umlaut_u
+from kinlink_core.encoding.chinese import spell_out, split_pinyin
 from kinlink_core.encoding.dates import parse_date
 from kinlink_core.encoding.folding import HAN, HAN_CHARACTER, canonical_code, fold, fold_marker
 from kinlink_core.encoding.schema import Field, FieldKind, FieldOptions
@@ -42,6 +43,8 @@ NULL_VALUES: Final = frozenset(
         "不详", "不詳", "不明", "未知", "未填", "无", "無", "空", "暂无", "暫無",
     }
 )  # fmt: skip
+
+NAMES_NOT_NULL: Final = frozenset({"na", "nan"})  # 娜 and 南 in pinyin
 
 VALUE_CHARACTERS_MAX: Final[dict[FieldKind, int]] = {
     FieldKind.NAME: 200,
@@ -100,7 +103,7 @@ def join_columns(field: Field, columns: Mapping[str, Sequence[str | None]]) -> l
         return [None] * rows
     if len(present) == 1:
         return list(present[0])
-    is_null = _null_test(field.options)
+    is_null = _null_test(field)
     joined: list[str | None] = []
     for row in zip(*present, strict=True):
         parts = [value for value in row if value is not None and not is_null(value)]
@@ -112,7 +115,7 @@ def normalize_column(field: Field, values: Sequence[str | None]) -> Normalized:
     """Canonical values of a whole column; equal raw values are read once."""
     read = _reader(field)
     limit = VALUE_CHARACTERS_MAX[field.kind]
-    is_null = _null_test(field.options)
+    is_null = _null_test(field)
     known: dict[str, str | ValueFault | None] = {}
     canonical: list[str | None] = []
     faults: list[tuple[int, str]] = []
@@ -143,14 +146,19 @@ def _read(
     if is_null(value):
         return None
     try:
-        return read(value) or None
+        canonical = read(value)
     except ValueFaultError as error:
         return error.fault
+    if len(canonical) > limit:
+        return ValueFault.TOO_LONG
+    return None if is_null(canonical) else canonical
 
 
-def _null_test(options: FieldOptions) -> Callable[[str], bool]:
-    own = options.null_values
+def _null_test(field: Field) -> Callable[[str], bool]:
+    own = field.options.null_values
     markers = NULL_VALUES if own is None else frozenset(own)
+    if own is None and field.kind is FieldKind.NAME_ZH:
+        markers -= NAMES_NOT_NULL
     longest = max(map(len, markers), default=0) + _MARKER_SPACES_MAX
 
     def is_null(value: str) -> bool:
@@ -178,21 +186,21 @@ def _reader(field: Field) -> _Reader:
 
 
 def _name(value: str) -> str:
-    words = fold(value)
+    return _without_titles(fold(value))
+
+
+def _without_titles(name: str) -> str:
+    parts = name.split(" ")
     start = 0
-    parts = words.split(" ")
     while start < len(parts) - 1 and parts[start] in _HONORIFICS:
         start += 1
-    return words if start == 0 else " ".join(parts[start:])
+    return " ".join(parts[start:]) if start else name
 
 
 def _name_zh(value: str, *, keep_titles: bool) -> str:
-    if value.isascii():
-        name = fold(value) if keep_titles else _name(value)
-        return " ".join(s for word in name.split(" ") for s in split_pinyin(word))
-    name = fold(write_umlaut_u(value))
-    if not HAN_CHARACTER.search(name):
-        name = name if keep_titles else _name(name)
+    name = fold(spell_out(value))
+    if name.isascii() or not HAN_CHARACTER.search(name):
+        name = name if keep_titles else _without_titles(name)
         return " ".join(s for word in name.split(" ") for s in split_pinyin(word))
     name = _SPACE_BY_HAN.sub("", name)
     return name if keep_titles else _without_titles_zh(name)

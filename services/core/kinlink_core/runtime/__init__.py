@@ -1,0 +1,1 @@
+"""What every Kinlink process shares: configuration, TLS, servers, channels, health, logs."""
