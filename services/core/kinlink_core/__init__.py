@@ -1,0 +1,1 @@
+"""What all services share: the encoding, the wire, the errors and the runtime. No entry point."""

@@ -14,11 +14,10 @@ from __future__ import annotations
 
 import hashlib
 from functools import lru_cache
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import csr_matrix
-from scipy.special import ndtri
 
 from kinlink_core.encoding.schema import SKETCH_BITS
 
@@ -35,8 +34,8 @@ Bytes = npt.NDArray[np.uint8]
 @lru_cache(maxsize=1)
 def _gaussian_table() -> npt.NDArray[np.int16]:
     """Map a uniform byte to the Gaussian quantile of its cell's centre, in integer steps."""
-    quantiles = ndtri((np.arange(256) + 0.5) / 256) * _ROW_SIGMA
-    return np.asarray(np.rint(quantiles), np.int16)
+    normal = NormalDist(sigma=_ROW_SIGMA)
+    return np.array([round(normal.inv_cdf((cell + 0.5) / 256)) for cell in range(256)], np.int16)
 
 
 def _row(key: bytes, label: bytes) -> npt.NDArray[np.int16]:
@@ -66,6 +65,8 @@ class Sketcher:
         return out
 
     def _sketch_chunk(self, token_sets: list[tuple[str, ...]]) -> Bytes:
+        from scipy.sparse import csr_matrix
+
         if len(self._index) > _ROW_CACHE_MAX:
             self._index.clear()
         sizes = np.fromiter((len(tokens) for tokens in token_sets), np.int64, len(token_sets))

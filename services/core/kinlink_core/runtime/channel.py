@@ -104,7 +104,7 @@ def service_config() -> str:
 
 
 def _request_id() -> str:
-    """That of the call or HTTP request being handled, so that logs can be joined; else a new one."""
+    """That of the call or HTTP request being handled, so that logs can be joined, or a new one."""
     bound = structlog.contextvars.get_contextvars().get("request_id")
     return bound if isinstance(bound, str) and is_id(bound) else new_id()
 

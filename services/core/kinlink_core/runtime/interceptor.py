@@ -117,15 +117,12 @@ class _Call:
         self._gate = gate
         self._metrics = gate.metrics
         self._full_method = method
-        known = handler is not None
         service, _, name = method.lstrip("/").rpartition("/")
-        self._labels = (service, name) if known else (UNKNOWN_METHOD, UNKNOWN_METHOD)
+        self._labels = (service, name) if handler else (UNKNOWN_METHOD, UNKNOWN_METHOD)
         self._handler = handler
         self._context = context
         self._request_id = _request_id(context)
         self._peer = ""
-        self._sent_bytes = 0
-        self._received = 0
 
     def run(self, requests: Iterator[bytes]) -> Iterator[bytes]:
         """Yield the serialised responses; whatever is raised becomes the status of the call."""
@@ -175,7 +172,6 @@ class _Call:
     def _read(self, handler: Handler, requests: Iterator[bytes]) -> Iterator[Any]:
         received = self._metrics.rpc_received_bytes.labels(*self._labels)
         for raw in requests:
-            self._received += 1
             received.inc(len(raw))
             if len(raw) > MESSAGE_BYTES_MAX:
                 raise _too_large()

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DETAILS_KEY: Final = "grpc-status-details-bin"
-MESSAGE_CHARS_MAX: Final = 400
+# Status and metadata must fit into the trailing metadata of a call.
+MESSAGE_CHARS_MAX: Final = 1_000
+METADATA_VALUE_CHARS_MAX: Final = 200
 
 _REASON_OF_CODE: Final = {
     grpc.StatusCode.UNAVAILABLE: Reason.UNREACHABLE,
@@ -52,13 +54,16 @@ def status_code(error: KinlinkError) -> grpc.StatusCode:
 
 def to_status(error: KinlinkError) -> status_pb2.Status:
     """What leaves the process of an error: code, public message, reason and metadata."""
+    metadata = {key: str(text)[:METADATA_VALUE_CHARS_MAX] for key, text in error.metadata.items()}
     info = error_details_pb2.ErrorInfo(
-        reason=error.reason.value, domain=ERROR_DOMAIN, metadata=error.metadata
+        reason=error.reason.value, domain=ERROR_DOMAIN, metadata=metadata
     )
     packed = any_pb2.Any()
     packed.Pack(info)
     number: int = status_code(error).value[0]
-    return status_pb2.Status(code=number, message=error.public, details=[packed])
+    return status_pb2.Status(
+        code=number, message=error.public[:MESSAGE_CHARS_MAX], details=[packed]
+    )
 
 
 def translate(error: grpc.RpcError, *, peer: str = "") -> KinlinkError:
