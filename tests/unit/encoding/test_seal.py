@@ -87,7 +87,7 @@ def test_hamming_of_sealed_is_hamming_of_the_sampled_sketches(a: str, b: str) ->
     key = pair_keys(1)[0]
     sealed = seal(people, [key, key])
     left, right = sketches(people)[:, 0]
-    stream = np.frombuffer(hashlib.shake_128(key + b"seal").digest(6 + 128), np.uint8)[6:]
+    stream = np.frombuffer(hashlib.shake_128(key + b"seal").digest(2 + 128), np.uint8)[2:]
     choice = np.stack([stream & 7, (stream >> 4) & 7], axis=1).reshape(-1)
     sampled = ((left ^ right) >> choice) & 1
     column = sealed.fields[0].sketch
@@ -110,6 +110,16 @@ def test_equal_values_give_equal_tags_and_others_differ() -> None:
     assert same == {
         "day": False, "year_month": False, "month_day": False, "year": True, "swapped": True,
     }  # fmt: skip
+
+
+def test_tags_of_different_values_are_independent_and_uniform() -> None:
+    rows = BITS // 64
+    seal_keys = pair_keys(rows)
+    one, other = seal([MEI] * rows, seal_keys), seal([{**MEI, "sex": "m"}] * rows, seal_keys)
+    assert one.fields[2].tags is not None
+    assert other.fields[2].tags is not None
+    assert uniform_bits(one.fields[2].tags)
+    assert uniform_bits(one.fields[2].tags ^ other.fields[2].tags)
 
 
 def test_presence_tags_are_equal_only_where_both_values_are_present() -> None:

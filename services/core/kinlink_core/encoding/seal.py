@@ -7,9 +7,9 @@ construction, the two sides of a pair sample the same ones, and
     Hamming(sealed_l, sealed_r) = Hamming of the sampled bits of the two sketches,
 
 while one side alone, or the same record in another pair, is uniformly random. Equality of
-categories and date parts is shown by 8-byte HMACs under the pair key, presence by 2-byte tags. What
-is missing is random under a key of the vault, stable for the pair, and equal to nothing (but for
-2^-16 by chance).
+categories and date parts is shown by 8-byte tags, hashed by a function drawn for the pair, presence
+by 2-byte tags. What is missing is random under a key of the vault, stable for the pair, and equal
+to nothing (but for 2^-16 by chance).
 
 Not guaranteed: the linker learns the sampled distance and the equalities of every pair it gets both
 sides of. A registry that colludes with the linker learns them for pairs of its own records.
@@ -18,7 +18,6 @@ sides of. A registry that colludes with the linker learns them for pairs of its 
 from __future__ import annotations
 
 import hashlib
-import hmac
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -29,7 +28,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from kinlink_core.encoding import keys
 from kinlink_core.encoding.encode import Column, split_fixed
-from kinlink_core.encoding.features import category_value, date_parts
+from kinlink_core.encoding.features import tag_value
 from kinlink_core.encoding.schema import SAMPLE_BITS
 from kinlink_core.encoding.sketch import SKETCH_BYTES, Bytes
 
@@ -47,7 +46,10 @@ SIEVE_BITS = 64
 
 # One nibble of the XOF chooses a bit of a byte (its top bit is dropped), the rest is the mask.
 _CHOICE_BYTES = SKETCH_BYTES // 2
-_FIELD_XOF_BYTES = _CHOICE_BYTES + SAMPLE_BYTES
+_SAMPLE_XOF_BYTES = _CHOICE_BYTES + SAMPLE_BYTES
+# Two multipliers and two addends of 64 bits.
+_TAG_XOF_BYTES = 4 * TAG_BYTES
+_DAY_DIGITS = 8
 _SIEVE_STRIDE_BYTES = SKETCH_BYTES // SIEVE_BITS
 _NONCE_ZERO = bytes(12)
 
@@ -85,39 +87,82 @@ def seal_pairs(
         null_key: 32 bytes of the vault's; makes what is missing look like anything else.
 
     Returns:
-        n rows a field. Cost: one XOF call, and one HMAC for each tag, a row.
+        n rows a field. Cost: one XOF call a row, a second one where something is missing, one
+        digest a distinct value; the rest is arithmetic on arrays.
     """
     parts = split_fixed(schema, fixed)
     if not len(pair_keys) == len(fixed) or any(len(column) != len(fixed) for column in values):
         raise ValueError("pair keys, fixed parts and values must have one length")
-    sketched = [field for field in schema.fields if field.has_sketch]
-    head = PRESENCE_TAG_BYTES * len(schema.fields)
-    stream = _xof(pair_keys, b"seal", head + _FIELD_XOF_BYTES * len(sketched))
-    noise = _Noise(schema, pair_keys, null_key)
+    stream = _Reader(_xof(pair_keys, b"seal", sum(_xof_bytes(field) for field in schema.fields)))
+    noise = _noise(schema, pair_keys, parts.present, values, null_key)
     columns = []
-    position = 0
+    sketches = iter(np.moveaxis(parts.sketches, 1, 0))
     for index, field in enumerate(schema.fields):
-        presence = stream[:, PRESENCE_TAG_BYTES * index :][:, :PRESENCE_TAG_BYTES].copy()
         missing = ~parts.present[:, index]
-        presence[missing] = noise.take(index, missing, PRESENCE_TAG_BYTES, b"presence")
+        presence = stream.take(PRESENCE_TAG_BYTES).copy()
+        _overwrite(presence, missing, noise)
         sketch = None
         if field.has_sketch:
-            start = head + _FIELD_XOF_BYTES * position
-            sketch = _sample(
-                parts.sketches[:, position], stream[:, start : start + _FIELD_XOF_BYTES]
-            )
-            sketch[missing] = noise.take(index, missing, SAMPLE_BYTES, b"sketch")
-            position += 1
+            sketch = _sample(next(sketches), stream.take(_SAMPLE_XOF_BYTES))
+            _overwrite(sketch, missing, noise)
+        tags = [_tag(tagged, stream, noise) for tagged in _digests(field, values[index])]
         columns.append(
-            SealedColumn(presence, sketch, _tags(field, index, pair_keys, values[index], noise))
+            SealedColumn(presence, sketch, np.concatenate(tags, axis=1) if tags else None)
         )
     return SealedBatch(tuple(columns))
+
+
+class _Reader:
+    """Hands out the columns of a byte matrix from left to right."""
+
+    def __init__(self, matrix: Bytes) -> None:
+        self._matrix = matrix
+        self._at = 0
+
+    def take(self, width: int) -> Bytes:
+        start, self._at = self._at, self._at + width
+        return self._matrix[:, start : self._at]
+
+
+def _xof_bytes(field: Field) -> int:
+    sample = _SAMPLE_XOF_BYTES if field.has_sketch else 0
+    return PRESENCE_TAG_BYTES + sample + _TAG_XOF_BYTES * len(field.tags)
+
+
+def _sealed_bytes(field: Field) -> int:
+    sample = SAMPLE_BYTES if field.has_sketch else 0
+    return PRESENCE_TAG_BYTES + sample + TAG_BYTES * len(field.tags)
 
 
 def _xof(seal_keys: Sequence[bytes], purpose: bytes, length: int) -> Bytes:
     shake = hashlib.shake_128
     stream = b"".join([shake(key + purpose).digest(length) for key in seal_keys])
     return np.frombuffer(stream, np.uint8).reshape(len(seal_keys), length)
+
+
+def _noise(
+    schema: Schema,
+    pair_keys: Sequence[bytes],
+    present: npt.NDArray[np.bool_],
+    values: Sequence[Column],
+    null_key: bytes,
+) -> _Reader:
+    """Bytes for what is missing, fixed for (vault, pair); rows that miss nothing stay zero."""
+    incomplete = ~present.all(axis=1)
+    for field, column in zip(schema.fields, values, strict=True):
+        # A partial date lacks some of its tags.
+        if field.comparison == "date" or field.kind == "date":
+            incomplete |= np.array([value is None or len(value) < _DAY_DIGITS for value in column])
+    chosen = np.flatnonzero(incomplete)
+    width = sum(_sealed_bytes(field) for field in schema.fields)
+    noise = np.zeros((len(pair_keys), width), np.uint8)
+    noise[chosen] = _xof([null_key + pair_keys[i] for i in chosen.tolist()], b"null", width)
+    return _Reader(noise)
+
+
+def _overwrite(column: Bytes, missing: npt.NDArray[np.bool_], noise: _Reader) -> None:
+    random = noise.take(column.shape[1])
+    column[missing] = random[missing]
 
 
 def _sample(sketches: Bytes, stream: Bytes) -> Bytes:
@@ -130,50 +175,53 @@ def _sample(sketches: Bytes, stream: Bytes) -> Bytes:
     return masked
 
 
-def _tags(
-    field: Field, index: int, pair_keys: Sequence[bytes], values: Column, noise: _Noise
-) -> Bytes | None:
+@dataclass(frozen=True)
+class _Tagged:
+    """64-bit digests of one tag's values, and where there is none."""
+
+    digest: npt.NDArray[np.uint64]  # (n,)
+    missing: npt.NDArray[np.bool_]  # (n,)
+
+
+def _digests(field: Field, values: Column) -> list[_Tagged]:
     if not field.tags:
+        return []
+    index: dict[str | None, int] = {}
+    codes = np.fromiter((index.setdefault(v, len(index)) for v in values), np.int64, len(values))
+    by_value = [[_digest(field, tag, value) for tag in field.tags] for value in index]
+    table = np.array([[digest or 0 for digest in row] for row in by_value], np.uint64)
+    absent = np.array([[digest is None for digest in row] for row in by_value], bool)
+    table, absent = table.reshape(-1, len(field.tags)), absent.reshape(-1, len(field.tags))
+    return [
+        _Tagged(table[codes, number], absent[codes, number]) for number in range(len(field.tags))
+    ]
+
+
+def _digest(field: Field, tag: str, canonical: str | None) -> int | None:
+    value = None if canonical is None else tag_value(field, tag, canonical)
+    if value is None:
         return None
-    parts = [None if value is None else _tagged(field, value) for value in values]
-    columns = []
-    for tag in field.tags:
-        prefix = keys.lp(b"tag", field.name.encode(), tag.encode())
-        tagged = [None if part is None else part[tag] for part in parts]
-        missing = np.array([value is None for value in tagged], bool)
-        column = np.empty((len(tagged), TAG_BYTES), np.uint8)
-        digests = b"".join(
-            hmac.digest(key, prefix + value.encode(), "sha256")[:TAG_BYTES]
-            for key, value in zip(pair_keys, tagged, strict=True)
-            if value is not None
-        )
-        column[~missing] = np.frombuffer(digests, np.uint8).reshape(-1, TAG_BYTES)
-        column[missing] = noise.take(index, missing, TAG_BYTES, b"tag" + tag.encode())
-        columns.append(column)
-    return np.concatenate(columns, axis=1)
+    text = keys.lp(field.name.encode(), tag.encode(), value.encode())
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
 
 
-def _tagged(field: Field, canonical: str) -> dict[str, str | None]:
-    if field.comparison == "date":
-        return date_parts(canonical)
-    return {"equal": category_value(field, canonical)}
+def _tag(tagged: _Tagged, stream: _Reader, noise: _Reader) -> Bytes:
+    """Hash digests, 32 bits at a time, by a function that the XOF draws for this pair and tag.
 
-
-class _Noise:
-    """Random bytes for what is missing: fixed for (vault, pair, field, purpose)."""
-
-    def __init__(self, schema: Schema, pair_keys: Sequence[bytes], key: bytes) -> None:
-        self._names = [field.name.encode() for field in schema.fields]
-        self._pair_keys = pair_keys
-        self._key = key
-
-    def take(self, index: int, rows: npt.NDArray[np.bool_], length: int, purpose: bytes) -> Bytes:
-        head = self._key + keys.lp(self._names[index], purpose)
-        chosen = np.flatnonzero(rows)
-        stream = b"".join(
-            hashlib.shake_128(head + self._pair_keys[i]).digest(length) for i in chosen.tolist()
-        )
-        return np.frombuffer(stream, np.uint8).reshape(len(chosen), length)
+    Multiply-shift, (a·x + b mod 2^64) >> 32, is strongly universal for 32-bit x (Dietzfelbinger,
+    STACS 1996): each function serves two values, one a side, and for different values the two
+    results are independent and uniform. So they show equality and nothing else.
+    """
+    drawn = np.ascontiguousarray(stream.take(_TAG_XOF_BYTES)).view("<u8")
+    halves = (tagged.digest >> np.uint64(32), tagged.digest & np.uint64(0xFFFFFFFF))
+    hashed = [
+        (drawn[:, 2 * i] * half + drawn[:, 2 * i + 1]) >> np.uint64(32)
+        for i, half in enumerate(halves)
+    ]
+    tag = np.column_stack([half.astype("<u4") for half in hashed]).view(np.uint8)
+    column = np.ascontiguousarray(tag).reshape(len(tagged.digest), TAG_BYTES)
+    _overwrite(column, tagged.missing, noise)
+    return column
 
 
 def sieve_words(sieve_keys: Sequence[bytes], record_sketches: Bytes) -> npt.NDArray[np.uint64]:
