@@ -32,18 +32,18 @@ from kinlink_linker.compare import NULL_LEVEL, Levels
 from kinlink_linker.model import LevelParameters, Model, PassModel, level_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from kinlink_core.encoding.schema import Field, Pass, Schema
+    from splink.internals.comparison import Comparison
     from splink.internals.comparison_creator import ComparisonCreator
     from splink.internals.comparison_level_creator import ComparisonLevelCreator
 
-TRAINING_PAIRS_MAX = 200_000
+TRAINING_PAIRS_MAX = 50_000
 TRAINING_PAIRS_MIN = 30
 # Half a pair a level: no level is impossible, and a rare one is not more certain than the sample
 # allows.
 PSEUDO_PAIRS = 0.5
-PROBABILITY_MIN = 1e-6
 PROBABILITY_START = 0.3
 _M_START_BEST = 0.75
 _M_START_WORST = 0.05
@@ -79,6 +79,12 @@ def chance_agreement(schema: Schema, chance: Levels) -> dict[str, Floats]:
         field.name: _smoothed(_counts(chance[:, index], len(field.levels) + 1))
         for index, field in enumerate(schema.fields)
     }
+
+
+def warm_up() -> None:
+    """Import Splink and what it brings, which takes seconds, before the first linkage needs it."""
+    import splink.comparison_level_library
+    import splink.comparison_library  # noqa: F401 - for its import
 
 
 def train(
@@ -210,7 +216,8 @@ def _train_pass(
         if (levels[:, i] != NULL_LEVEL).any()
     ]
     partly = {part.field for part in blocking_pass.parts}
-    rows = np.concatenate([levels, _pseudo_pairs(schema, partly)])
+    half_known = _half_known(schema, compared)
+    rows = np.concatenate([levels, _strangers(schema, partly), half_known])
     columns = {_column(field): pa.array(rows[:, i]) for i, field in compared}
     number = pa.array(np.arange(len(rows)))
     table = pa.table({"unique_id": number, "pair": number, **columns})
@@ -235,8 +242,12 @@ def _train_pass(
         )
         history = session._core_model_settings_history  # noqa: SLF001 - splink shows it only as a chart
     final = history[-1]
-    probability = float(final.probability_two_random_records_match)
-    probability = min(max(probability, PROBABILITY_MIN), 1 - PROBABILITY_MIN)
+    # Strangers and half-known pairs are no candidates: λ is the share among the real pairs, and no
+    # surer than their number allows.
+    share = float(final.probability_two_random_records_match)
+    matches = share * len(rows) - _half_known_matches(share, final.comparisons)
+    matches = min(max(matches, 0.0), len(levels))
+    probability = (matches + PSEUDO_PAIRS) / (len(levels) + 2 * PSEUDO_PAIRS)
     m, free_u = {}, {}
     for (index, field), comparison in zip(compared, final.comparisons, strict=True):
         present = int((levels[:, index] != NULL_LEVEL).sum())
@@ -253,18 +264,45 @@ def _train_pass(
     return _Trained(m, free_u, probability, len(history) - 1, len(levels))
 
 
-def _pseudo_pairs(schema: Schema, partly: set[str]) -> Levels:
-    """One pair for each level of the partly fixed fields, all else missing.
+def _strangers(schema: Schema, partly: set[str]) -> Levels:
+    """One certain non-match for each level of the partly fixed fields, unlike in all else.
 
-    Without them a level that only certain matches show would get u = 0, which Splink refuses.
+    Without them a level that only matches show would get u = 0, which is no probability.
     """
-    rows = []
+    unlike = np.array([len(field.levels) for field in schema.fields], np.uint8)
+    blocks = []
     for index, field in enumerate(schema.fields):
         if field.name in partly:
-            block = np.full((len(field.levels) + 1, len(schema.fields)), NULL_LEVEL, np.uint8)
+            block = np.tile(unlike, (len(field.levels) + 1, 1))
             block[:, index] = np.arange(len(block))
-            rows.append(block)
-    return np.concatenate(rows)
+            blocks.append(block)
+    return np.concatenate(blocks)
+
+
+def _half_known(schema: Schema, compared: Sequence[tuple[int, Field]]) -> Levels:
+    """One pair for each level of each compared field, with all else missing.
+
+    Where matches and others are far apart, EM squares a level's m at every step until it
+    underflows, and Splink stops. What such a pair adds depends on its own level alone, so m shrinks
+    at most by a constant factor a step.
+    """
+    blocks = []
+    for index, field in compared:
+        block = np.full((len(field.levels) + 1, len(schema.fields)), NULL_LEVEL, np.uint8)
+        block[:, index] = np.arange(len(block))
+        blocks.append(block)
+    return np.concatenate(blocks)
+
+
+def _half_known_matches(probability: float, comparisons: Sequence[Comparison]) -> float:
+    """How many of the half-known pairs EM took for matches."""
+    total = 0.0
+    for comparison in comparisons:
+        for level in comparison.comparison_levels:
+            if not level.is_null_level:
+                match = probability * (level.m_probability or 0.0)
+                total += match / (match + (1 - probability) * (level.u_probability or 0.0))
+    return total
 
 
 def _column(field: Field) -> str:

@@ -19,8 +19,8 @@ import numpy.typing as npt
 
 from kinlink_core.encoding import keys
 
-CHANCE_PAIRS_MAX = 32_768
-ROUNDS_MAX = 64
+CHANCE_PAIRS_MAX = 16_384
+ROUNDS_MAX = 8
 
 
 @dataclass(frozen=True)
