@@ -1,0 +1,1 @@
+"""One office's registry node: its vault, what it answers the linker, its command line."""

@@ -1,0 +1,250 @@
+"""What a registry answers the linker, one function an RPC; arrays in, arrays out.
+
+Each looks the request up in one state of the vault, decides row by row what may be answered, and
+books what was. Reading ends before writing begins: a reader that waits for the writer could wait
+for ever.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from kinlink_core.errors import InvalidInputError, Reason, UnavailableError
+from kinlink_core.wire import ProofRows, RefinedRows, Refusal, SealedRows, SieveRows, TokenRows
+
+from kinlink_registry import chance, disclosure, feed, islands, quotas, sealing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kinlink_core.encoding.schema import Pass
+    from kinlink_core.runtime.cards import Card
+    from kinlink_core.wire import DiscloseAsk, DisclosedRows, IslandRows, PairAsk, SieveAsk
+
+    from kinlink_registry.columns import Bytes
+    from kinlink_registry.epochs import Epoch
+    from kinlink_registry.feed import FeedPosition
+    from kinlink_registry.islands import Refusals
+    from kinlink_registry.node import Node
+    from kinlink_registry.partners import Partner, Partners
+    from kinlink_registry.session import Session
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What this registry is and where its feed stands."""
+
+    epochs: list[Epoch]  # served ones, newest first
+    records: int
+    position: FeedPosition
+
+
+@dataclass(frozen=True)
+class Feed:
+    """The events a linker lacks; read `pages` to its end."""
+
+    position: FeedPosition
+    reset: bool
+    rows: int
+    pages: Iterator[TokenRows]
+
+
+@dataclass(frozen=True)
+class SealedStream:
+    """Sealed rows in frames."""
+
+    rows: int
+    refusal: Refusals
+    frames: Iterator[SealedRows]
+
+
+def profile(node: Node) -> Profile:
+    """Identity, served epochs and feed position."""
+    with node.vault.reading() as session:
+        epochs = node.epochs.encoded(session, complete_only=True)
+        live = session.value("SELECT count(*) FROM record ANTI JOIN withdrawn USING (local_key)")
+        return Profile(epochs, live, feed.position(session))
+
+
+def tokens(node: Node, session: Session, *, epoch: str, feed_id: str, after_sequence: int) -> Feed:
+    """The feed after a position, or all of it when it does not continue the one that is named."""
+    served = node.epochs.served(session, epoch)
+    position = feed.position(session)
+    continues = feed_id == position.feed_id and after_sequence <= position.last_sequence
+    after = after_sequence if continues else 0
+    return Feed(
+        position,
+        reset=not continues,
+        rows=feed.count(session, served.id, after, position.last_sequence),
+        pages=_interruptible(node, feed.pages(session, served.id, after, position.last_sequence)),
+    )
+
+
+def prove(node: Node, *, epoch: str, pass_index: int, tokens: Bytes) -> ProofRows:
+    """Own counts and proofs under tokens."""
+    blocking_pass = _pass(node, pass_index)
+    with node.vault.reading() as session:
+        counts, proofs = islands.prove(
+            session,
+            node.vault.cipher,
+            node.epochs.served(session, epoch),
+            own=node.name,
+            pass_index=pass_index,
+            cap=node.cap(blocking_pass),
+            tokens=tokens,
+        )
+    return ProofRows(counts, proofs)
+
+
+def refine(node: Node, *, epoch: str, pass_index: int, level: int, tokens: Bytes) -> RefinedRows:
+    """Finer tokens below tokens; from now on their handles may be asked for."""
+    blocking_pass = _pass(node, pass_index)
+    if not 1 <= level <= len(blocking_pass.refine):
+        raise InvalidInputError(
+            Reason.REQUEST_MALFORMED, f"Pass {blocking_pass.id} has no refinement of this level."
+        )
+    with node.vault.writing() as session:
+        served = node.epochs.served(session, epoch)
+        rows = RefinedRows(
+            *islands.refine(session, served, pass_index=pass_index, level=level, tokens=tokens)
+        )
+        islands.reveal(session, rows.handle)
+    return rows
+
+
+def sieve(
+    node: Node,
+    partners: Partners,
+    *,
+    epoch: str,
+    card: Card,
+    pass_index: int,
+    claims: IslandRows,
+    ask: SieveAsk,
+) -> tuple[Partner, SieveRows]:
+    """Sieve words of own handles inside proven islands."""
+    cap = node.cap(_pass(node, pass_index))
+    with node.vault.reading() as session:
+        served = node.epochs.served(session, epoch)
+        partner = partners.admit(card, served)
+        checked = islands.check_claims(
+            session,
+            node.vault.cipher,
+            served,
+            partner,
+            claims,
+            pass_index=pass_index,
+            cap=cap,
+        )
+        located = islands.locate(session, served, ask.handles)
+        refusal = islands.place_in_islands(located, checked, ask.island_index, pass_index)
+        islands.refuse_if_all(refusal)
+        opened = node.shelf.fetch(session, served, located.ref[refusal == Refusal.ANSWERED])
+    words = sealing.sieve(
+        node.schema,
+        partner,
+        checked,
+        opened,
+        refs=located.ref,
+        island_index=ask.island_index,
+        refusal=refusal,
+    )
+    return partner, SieveRows(words, refusal)
+
+
+def seal(
+    node: Node,
+    partners: Partners,
+    *,
+    epoch: str,
+    card: Card,
+    pass_index: int,
+    claims: IslandRows,
+    ask: PairAsk,
+) -> tuple[Partner, SealedStream]:
+    """One side of pairs, sealed pair by pair."""
+    cap = node.cap(_pass(node, pass_index))
+    cipher = node.vault.cipher
+    with node.vault.reading() as session:
+        served = node.epochs.served(session, epoch)
+        partner = partners.admit(card, served)
+        checked = islands.check_claims(
+            session, cipher, served, partner, claims, pass_index=pass_index, cap=cap
+        )
+        located = islands.locate(session, served, ask.own_handles)
+        refusal = islands.place_in_islands(located, checked, ask.island_index, pass_index)
+        decided = disclosure.decided_pairs(
+            session, served, partner.name, located.ref, ask.partner_handles
+        )
+        refusal[decided & (refusal == Refusal.ANSWERED)] = Refusal.DECIDED
+        islands.refuse_if_all(refusal)
+        refs = located.ref[refusal == Refusal.ANSWERED]
+        opened = node.shelf.fetch(session, served, refs)
+        tags = sealing.record_tags(session, cipher, refs)
+    with node.vault.writing() as session:
+        quotas.charge_sealing(
+            session, served, partner.name, node.policy, refs=located.ref, refusal=refusal
+        )
+    islands.refuse_if_all(refusal)
+    rows = sealing.PairRows(
+        located.ref, ask.own_handles, ask.partner_handles, ask.island_index, refusal
+    )
+    frames = sealing.seal(
+        node.schema,
+        partner,
+        checked,
+        opened,
+        rows,
+        own=node.name,
+        tags=tags,
+        null_key=cipher.null_key,
+    )
+    return partner, SealedStream(len(refusal), refusal, frames)
+
+
+def chance_pairs(
+    node: Node, partners: Partners, *, epoch: str, card: Card, partner_records: int
+) -> tuple[Partner, SealedStream]:
+    """One side of pairs drawn at random with a partner."""
+    with node.vault.reading() as session:
+        served = node.epochs.served(session, epoch)
+    partner = partners.admit(card, served)
+    refs, pair_keys = chance.drawn(node.vault, served, partner, node.name, partner_records)
+    with node.vault.reading() as session:
+        opened = node.shelf.fetch(session, served, np.unique(refs[refs >= 0]))
+    gone = ~np.isin(refs, opened.refs)
+    refusal = np.where(gone, Refusal.RETIRED_HANDLE, Refusal.ANSWERED).astype(np.uint8)
+    frames = chance.seal_drawn(
+        node.schema, opened, refs, pair_keys, null_key=node.vault.cipher.null_key
+    )
+    return partner, SealedStream(len(refs), refusal, frames)
+
+
+def disclose(
+    node: Node, partners: Partners, *, epoch: str, card: Card, asked: DiscloseAsk
+) -> tuple[Partner, DisclosedRows]:
+    """Subject ids of pairs, within the policy."""
+    with node.vault.writing() as session:
+        served = node.epochs.served(session, epoch)
+        partner = partners.admit(card, served)
+        answers = disclosure.disclose(
+            session, node.vault.cipher, served, partner, node.policy, asked=asked
+        )
+    islands.refuse_if_all(answers.refusal)
+    return partner, answers
+
+
+def _pass(node: Node, pass_index: int) -> Pass:
+    if pass_index >= len(node.schema.passes):
+        raise InvalidInputError(Reason.REQUEST_MALFORMED, "pass_index is no pass of the schema.")
+    return node.schema.passes[pass_index]
+
+
+def _interruptible(node: Node, pages: Iterator[TokenRows]) -> Iterator[TokenRows]:
+    """Leave the vault between two pages when someone waits for it."""
+    for page in pages:
+        if node.vault.closing:
+            raise UnavailableError(Reason.STORE_BUSY, "The vault is being exchanged; try again.")
+        yield page

@@ -1,0 +1,103 @@
+"""What the vault key does: seal what is at rest, and make ids that mean nothing without it.
+
+AES-256-GCM (NIST SP 800-38D) with random 96-bit nonces; each blob is bound to its place by its
+associated data. Purposes have keys of their own, derived by HKDF from the vault key.
+
+Not guaranteed: whoever holds the key file and the vault reads everything; DuckDB keeps deleted
+blobs on its pages until they are overwritten, so deletion protects as far as the key does.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+from typing import TYPE_CHECKING
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from kinlink_core.errors import PreconditionError, Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+VAULT_KEY_BYTES = 32
+NONCE_BYTES = 12
+ID_BYTES = 16
+
+_CHECK_PLAINTEXT = b"kinlink vault key check"
+_CHECK_PLACE = b"key check"
+
+
+class VaultCipher:
+    """All that is derived from one vault key."""
+
+    def __init__(self, key: bytes) -> None:
+        if len(key) != VAULT_KEY_BYTES:
+            raise PreconditionError(
+                Reason.KEY_MISSING, f"A vault key has {VAULT_KEY_BYTES} bytes; this file has not."
+            )
+        self._key = key
+        self._aead = AESGCM(self._derive(b"rows"))
+        self._local_id = self._derive(b"local ids")
+        self._content = self._derive(b"content")
+        self._tag = self._derive(b"record tags")
+        self.null_key = self._derive(b"missing values")
+
+    def __repr__(self) -> str:
+        return "VaultCipher(***)"
+
+    def _derive(self, purpose: bytes) -> bytes:
+        info = b"kinlink/v1 vault " + purpose
+        return HKDF(hashes.SHA256(), VAULT_KEY_BYTES, None, info).derive(self._key)
+
+    def seal(self, place: bytes, plaintext: bytes) -> bytes:
+        """Seal bytes for one place of the vault."""
+        nonce = os.urandom(NONCE_BYTES)
+        return nonce + self._aead.encrypt(nonce, plaintext, place)
+
+    def seal_all(self, items: Iterable[tuple[bytes, bytes]]) -> list[bytes]:
+        """Seal many (place, plaintext) pairs; the tight loop of an ingest."""
+        encrypt, random = self._aead.encrypt, os.urandom
+        sealed = []
+        for place, plaintext in items:
+            nonce = random(NONCE_BYTES)
+            sealed.append(nonce + encrypt(nonce, plaintext, place))
+        return sealed
+
+    def open(self, place: bytes, blob: bytes) -> bytes:
+        """Open what was sealed for this place; `PreconditionError` under another key or place."""
+        try:
+            return self._aead.decrypt(blob[:NONCE_BYTES], blob[NONCE_BYTES:], place)
+        except (InvalidTag, ValueError) as error:
+            raise PreconditionError(
+                Reason.KEY_MISSING, "The vault key does not open what this vault holds."
+            ) from error
+
+    def open_all(self, items: Iterable[tuple[bytes, bytes]]) -> list[bytes]:
+        """Open many (place, blob) pairs."""
+        return [self.open(place, blob) for place, blob in items]
+
+    def key_check(self) -> bytes:
+        """A blob that only this key opens, kept in the vault to recognise a wrong key."""
+        return self.seal(_CHECK_PLACE, _CHECK_PLAINTEXT)
+
+    def fits(self, key_check: bytes) -> bool:
+        """Whether `key_check` was made under this key."""
+        try:
+            return self.open(_CHECK_PLACE, key_check) == _CHECK_PLAINTEXT
+        except PreconditionError:
+            return False
+
+    def local_key(self, local_id: str) -> bytes:
+        """What stands for an office's own id in the vault's tables; 16 bytes."""
+        return hmac.digest(self._local_id, local_id.encode(), "sha256")[:ID_BYTES]
+
+    def content_digest(self, content: bytes) -> bytes:
+        """Tells a changed record from an unchanged one; 16 bytes."""
+        return hmac.digest(self._content, content, "sha256")[:ID_BYTES]
+
+    def record_tag(self, local_key: bytes) -> bytes:
+        """What names a record to a partner, the same over versions and epochs; 16 bytes."""
+        return hmac.digest(self._tag, local_key, "sha256")[:ID_BYTES]

@@ -1,0 +1,210 @@
+"""Commands on the records: ingest, consent, status, links, backup, restore, audit."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from kinlink_core.errors import InvalidInputError, PreconditionError, Reason
+from kinlink_core.runtime.audit import verify
+
+from kinlink_registry.textfile import ENCODING_DEFAULT, ID_COLUMN_DEFAULT
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from kinlink_registry.home import Home
+    from kinlink_registry.links import LocalLink
+    from kinlink_registry.office import Office
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+OUT = click.Path(dir_okay=False, path_type=Path)
+_ATTACH = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_]*)=(?P<target>.+)", re.DOTALL)
+
+
+@click.command()
+@click.argument("source", type=OUT, required=False)
+@click.option("--query", default="", help="SQL for DuckDB instead of a file.")
+@click.option("--attach", "attached", multiple=True, help="NAME=DATABASE that the query may read.")
+@click.option("--id-column", default=ID_COLUMN_DEFAULT, show_default=True)
+@click.option("--encoding", default=ENCODING_DEFAULT, show_default=True, help="Of a CSV file.")
+@click.option("--delete", is_flag=True, help="The source names ids to delete.")
+@click.option("--dry-run", is_flag=True, help="Say what would happen and change nothing.")
+@click.option("--report", type=OUT, help="Where to write down rejected rows.")
+@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
+@click.pass_obj
+def ingest(  # noqa: PLR0917 - click passes options by name
+    home: Home,
+    source: Path | None,
+    query: str,
+    attached: tuple[str, ...],
+    id_column: str,
+    encoding: str,
+    delete: bool,  # noqa: FBT001 - click passes flags so
+    dry_run: bool,  # noqa: FBT001
+    report: Path | None,
+    as_json: bool,  # noqa: FBT001
+) -> None:
+    """Take in the records of a CSV or Parquet file, or of a query.
+
+    Rows with an id that is known update that record. Good rows are kept whatever the others are;
+    the report names each rejected row, its field and the reason, and no value.
+    """
+    from kinlink_registry import show
+    from kinlink_registry.ingest import IngestRequest
+
+    if (source is None) == (not query):
+        raise InvalidInputError(
+            Reason.FILE_UNREADABLE, "Name a file, or give --query: one of them."
+        )
+    request = IngestRequest(
+        path=str(source.absolute()) if source else "",
+        query="".join(map(_attach, attached)) + query,
+        id_column=id_column,
+        dry_run=dry_run,
+        delete=delete,
+        report_path=str(report.absolute()) if report else "",
+        encoding=encoding,
+    )
+    with _office(home) as door:
+        done = show.followed(door.ingest(request), quiet=as_json)
+    if as_json:
+        click.echo(json.dumps(asdict(done)))
+    else:
+        show.ingested(done, dry_run=dry_run)
+    if done.rejected and done.rejected == done.rows_total:
+        raise PreconditionError(Reason.FILE_UNREADABLE, "No row was good enough to take.")
+
+
+@click.command()
+@click.argument("change", type=click.Choice(["withdraw", "grant"]))
+@click.argument("local_ids", nargs=-1)
+@click.option("--file", "listed", type=FILE, help="Text file with one id a line.")
+@click.pass_obj
+def consent(home: Home, change: str, local_ids: tuple[str, ...], listed: Path | None) -> None:
+    """Withdraw people from linkage by their local ids, or grant it again."""
+    ids = [*local_ids, *(listed.read_text("utf-8").splitlines() if listed else ())]
+    if not ids:
+        raise InvalidInputError(Reason.FILE_UNREADABLE, "Name local ids, or a --file of them.")
+    with _office(home) as door:
+        done = door.set_consent(ids, withdrawn=change == "withdraw")
+    click.echo(f"Changed {done.changed}; {done.unknown} of the ids have no record here.")
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True)
+@click.pass_obj
+def status(home: Home, as_json: bool) -> None:  # noqa: FBT001 - click passes flags so
+    """Show records, epochs, feed, quotas, links and certificate."""
+    from kinlink_registry import show
+
+    with _office(home) as door:
+        state = door.status()
+    if as_json:
+        click.echo(json.dumps(state, indent=1, ensure_ascii=False))
+    else:
+        show.state(state)
+
+
+@click.command()
+@click.option("--id", "local_id", default="", help="Only links of the person with this local id.")
+@click.option("--json", "as_json", is_flag=True)
+@click.pass_obj
+def links(home: Home, local_id: str, as_json: bool) -> None:  # noqa: FBT001 - click passes flags so
+    """Show which links touch our people, best first."""
+    from kinlink_registry import show
+
+    with _office(home) as door:
+        found = [_link(link) for link in door.local_links(local_id)]
+    if as_json:
+        click.echo(json.dumps(found, indent=1, ensure_ascii=False))
+    else:
+        show.links(found, local_id)
+
+
+@click.command()
+@click.argument("path", type=OUT)
+@click.pass_obj
+def backup(home: Home, path: Path) -> None:
+    """Copy the vault, also while it serves.
+
+    The copy is sealed; keep the vault key apart from it.
+    """
+    with _office(home) as door:
+        records = door.backup(path.absolute())
+    click.echo(f"Wrote {records} records to {path}.")
+
+
+@click.command()
+@click.argument("path", type=FILE)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def restore(home: Home, path: Path, yes: bool) -> None:  # noqa: FBT001 - click passes flags so
+    """Put a backup in the vault's place, also while it serves.
+
+    The linker then reads the feed anew.
+    """
+    if not yes:
+        click.confirm("Replace everything that is in the vault now?", abort=True)
+    with _office(home) as door:
+        records = door.restore(path.absolute())
+    click.echo(f"Restored {records} records.")
+
+
+@click.group()
+def audit() -> None:
+    """The log of who asked what."""
+
+
+@audit.command("verify")
+@click.pass_obj
+def verify_audit(home: Home) -> None:
+    """Check that no entry of the audit log was changed, added or taken out."""
+    if not home.audit.exists():
+        raise InvalidInputError(Reason.FILE_UNREADABLE, f"There is no audit log at {home.audit}.")
+    report = verify(home.audit)
+    for fault in report.faults:
+        click.echo(fault, err=True)
+    if not report.ok:
+        raise PreconditionError(Reason.AUDIT_BROKEN)
+    click.echo(f"{report.entries} entries; the chain holds. Head: {report.head.hash}")
+
+
+def _office(home: Home) -> AbstractContextManager[Office]:
+    # DuckDB, gRPC and the encoding take a second to load: only commands that need them wait.
+    from kinlink_registry.app import office
+
+    return office(home)
+
+
+def _attach(text: str) -> str:
+    found = _ATTACH.fullmatch(text)
+    if found is None:
+        raise InvalidInputError(Reason.FILE_UNREADABLE, "--attach has the form NAME=DATABASE.")
+    target = found["target"]
+    if Path(target).exists():
+        target = str(Path(target).absolute())
+    return f"ATTACH '{target.replace(chr(39), chr(39) * 2)}' AS {found['name']} (READ_ONLY); "
+
+
+def _link(local: LocalLink) -> dict[str, Any]:
+    from kinlink_registry.links import VERDICTS
+
+    link = local.link
+    return {
+        "id": local.local_id,
+        "link_id": link.link_id,
+        "partner": link.partner,
+        "partner_subject": link.partner_subject.hex(),
+        "person_id": link.person_id,
+        "match_weight": link.match_weight,
+        "match_probability": link.match_probability,
+        "verdict": VERDICTS[link.verdict],
+        "linkage_id": local.linkage_id,
+        "missing_registries": list(local.missing_registries),
+        "published_at": local.published_at,
+    }

@@ -1,0 +1,140 @@
+"""The officer's requests, sent to the registry that serves on this machine."""
+
+from __future__ import annotations
+
+import json
+import socket
+from typing import TYPE_CHECKING, Any
+
+from kinlink.registry.v1 import control_pb2 as pb
+from kinlink.registry.v1 import control_pb2_grpc
+from kinlink_core.runtime.channel import open_local_channel, translated
+
+from kinlink_registry.consent import Consent
+from kinlink_registry.ingest import Progress
+from kinlink_registry.links import LocalLink, PublishedLink
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+    from types import TracebackType
+    from typing import Self
+
+    from kinlink_registry.ingest import IngestRequest
+
+_PEER = "the serving registry"
+CONNECT_SECONDS_MAX = 2.0
+# An ingest or a copy may take hours; gRPC wants a deadline all the same.
+OFFICE_SECONDS_MAX = 43_200.0
+
+
+def is_served(path: Path) -> bool:
+    """Whether a process answers on a local socket; a file that a crash left does not count."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(CONNECT_SECONDS_MAX)
+        try:
+            client.connect(str(path))
+        except OSError:
+            return False
+    return True
+
+
+class RemoteOffice:
+    """The vault in the serving process; use it as a context."""
+
+    def __init__(self, path: Path) -> None:
+        self._channel = open_local_channel(path)
+        self._stub = control_pb2_grpc.ControlServiceStub(self._channel)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._channel.close()
+
+    def ingest(self, request: IngestRequest) -> Iterator[Progress]:
+        """Take records in, or out."""
+        message = pb.IngestRequest(
+            path=request.path,
+            query=request.query,
+            id_column=request.id_column,
+            dry_run=request.dry_run,
+            delete=request.delete,
+            report_path=request.report_path,
+            encoding=request.encoding,
+        )
+        with translated(_PEER):
+            for answer in self._stub.Ingest(message, timeout=OFFICE_SECONDS_MAX):
+                yield Progress(
+                    rows_read=answer.rows_read,
+                    rows_total=answer.rows_total,
+                    added=answer.added,
+                    updated=answer.updated,
+                    unchanged=answer.unchanged,
+                    deleted=answer.deleted,
+                    rejected=answer.rejected,
+                    done=answer.done,
+                    report_path=answer.report_path,
+                )
+
+    def status(self) -> dict[str, Any]:
+        """The registry's state."""
+        with translated(_PEER):
+            answer = self._stub.GetStatus(pb.GetStatusRequest())
+        state: dict[str, Any] = json.loads(answer.status_json)
+        return state
+
+    def set_consent(self, local_ids: Sequence[str], *, withdrawn: bool) -> Consent:
+        """Withdraw or grant consent."""
+        message = pb.SetConsentRequest(local_ids=local_ids, withdrawn=withdrawn)
+        with translated(_PEER):
+            answer = self._stub.SetConsent(message, timeout=OFFICE_SECONDS_MAX)
+        return Consent(answer.changed, answer.unknown)
+
+    def local_links(self, local_id: str) -> Iterator[LocalLink]:
+        """Links of one person, or of everyone for an empty id."""
+        with translated(_PEER):
+            for answer in self._stub.ListLocalLinks(pb.ListLocalLinksRequest(local_id=local_id)):
+                yield from map(_local, answer.links)
+
+    def backup(self, path: Path) -> int:
+        """Copy the vault; returns its number of records."""
+        with translated(_PEER):
+            answer = self._stub.Backup(pb.BackupRequest(path=str(path)), timeout=OFFICE_SECONDS_MAX)
+        return answer.records
+
+    def restore(self, path: Path) -> int:
+        """Put a copy back; returns its number of records."""
+        with translated(_PEER):
+            answer = self._stub.Restore(
+                pb.RestoreRequest(path=str(path)), timeout=OFFICE_SECONDS_MAX
+            )
+        return answer.records
+
+
+def _local(message: pb.LocalLink) -> LocalLink:
+    link = message.link
+    return LocalLink(
+        message.local_id,
+        PublishedLink(
+            link_id=link.link_id,
+            subject=link.subject,
+            partner=link.partner,
+            partner_subject=link.partner_subject,
+            match_weight=link.match_weight,
+            match_probability=link.match_probability,
+            person_id=link.person_id,
+            verdict=int(link.verdict),
+            removed=link.removed,
+            own_handle=link.own_handle,
+            partner_handle=link.partner_handle,
+        ),
+        message.linkage_id,
+        tuple(message.missing_registries),
+        message.published_at,
+    )

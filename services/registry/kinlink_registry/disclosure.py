@@ -1,0 +1,223 @@
+"""Who a matched pair is, as a subject id: one answer for each pair of records, within the policy.
+
+The linker asks best score first. The two registries tell duplicates apart between themselves: each
+pair carries the partner's record tag, sealed for this registry, so the same two records under other
+handles are recognised and answered "superseded" for the whole epoch. Asking for every handle gains
+nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from kinlink_core.encoding import keys
+from kinlink_core.encoding.seal import open_record_tag
+from kinlink_core.wire import DisclosedRows, Refusal
+
+from kinlink_registry import columns, islands, quotas
+from kinlink_registry.sealing import id_bytes
+
+if TYPE_CHECKING:
+    from kinlink_core.wire import DiscloseAsk
+
+    from kinlink_registry.cipher import VaultCipher
+    from kinlink_registry.columns import Bytes
+    from kinlink_registry.epochs import Epoch
+    from kinlink_registry.islands import Located
+    from kinlink_registry.partners import Partner
+    from kinlink_registry.policy import Policy
+    from kinlink_registry.session import Session
+
+
+def disclose(
+    session: Session,
+    cipher: VaultCipher,
+    epoch: Epoch,
+    partner: Partner,
+    policy: Policy,
+    *,
+    asked: DiscloseAsk,
+) -> DisclosedRows:
+    """Decide row by row, and write every decision that binds later ones down."""
+    located = islands.locate(session, epoch, asked.own_handles)
+    tags = _partner_tags(session, cipher, epoch, partner, asked=asked, located=located)
+    ledger = _Ledger.load(session, epoch, partner, policy)
+    own_handles, partner_handles = id_bytes(asked.own_handles), id_bytes(asked.partner_handles)
+    for row in np.flatnonzero(located.refusal == Refusal.ANSWERED).tolist():
+        located.refusal[row] = ledger.decide(
+            ref=int(located.ref[row]),
+            tag=tags[row],
+            handles=own_handles[row] + partner_handles[row],
+            weight=float(asked.weights[row]),
+        )
+    ledger.save(session, epoch, partner)
+    subjects = np.zeros((len(own_handles), columns.ID_BYTES), np.uint8)
+    named = located.refusal == Refusal.ANSWERED
+    subjects[named] = _subjects(session, epoch, located.ref[named])
+    return DisclosedRows(subjects, located.refusal)
+
+
+def decided_pairs(
+    session: Session, epoch: Epoch, partner: str, refs: Any, partner_handles: Bytes
+) -> npt.NDArray[np.bool_]:
+    """Which (own record, partner handle) pairs carry a verdict that stands."""
+    asked = columns.table(
+        position=columns.positions(len(refs)),
+        ref=np.ascontiguousarray(refs, np.int32),
+        partner_handle=partner_handles,
+    )
+    found = session.table(
+        "SELECT DISTINCT position FROM asked JOIN disclosed USING (ref, partner_handle)"
+        " JOIN decided USING (ref, partner, partner_tag) WHERE epoch_id = ? AND partner = ?",
+        [epoch.id, partner],
+        asked=asked,
+    )
+    decided = np.zeros(len(refs), bool)
+    decided[columns.numbers(found["position"])] = True
+    return decided
+
+
+def _partner_tags(
+    session: Session,
+    cipher: VaultCipher,
+    epoch: Epoch,
+    partner: Partner,
+    *,
+    asked: DiscloseAsk,
+    located: Located,
+) -> list[bytes]:
+    """The partner's record tag of each row, empty where it does not open."""
+    blocking_keys = islands.blocking_keys(session, cipher, epoch, located.token)
+    opened = []
+    for key, own, theirs, sealed in zip(
+        blocking_keys,
+        id_bytes(asked.own_handles),
+        id_bytes(asked.partner_handles),
+        id_bytes(asked.partner_tags),
+        strict=True,
+    ):
+        if key is None:
+            opened.append(b"")
+            continue
+        island_key = keys.pair_island_key(partner.pair_key, key)
+        try:
+            pair_key = keys.pair_key(island_key, *partner.ordered(own, theirs))
+            opened.append(open_record_tag(pair_key, partner.name, sealed))
+        except keys.KeyFault:
+            opened.append(b"")
+    return opened
+
+
+@dataclass
+class _Ledger:
+    """What was decided before, and what this request adds."""
+
+    answered: dict[bytes, int]  # own and partner handle to refusal
+    winners: set[tuple[int, bytes]]  # own record and partner tag
+    decided: set[tuple[int, bytes]]
+    weight_min: float
+    left: int
+    added: list[tuple[int, bytes, bytes, int]]
+    named: int = 0
+
+    @classmethod
+    def load(cls, session: Session, epoch: Epoch, partner: Partner, policy: Policy) -> _Ledger:
+        before = session.table(
+            "SELECT ref, partner_tag, own_handle, partner_handle, refusal FROM disclosed"
+            " WHERE epoch_id = ? AND partner = ?",
+            [epoch.id, partner.name],
+        )
+        refs, refusals = before["ref"].to_pylist(), before["refusal"].to_pylist()
+        tags = id_bytes(columns.matrix(before["partner_tag"]))
+        handles = np.concatenate(
+            [columns.matrix(before["own_handle"]), columns.matrix(before["partner_handle"])], axis=1
+        )
+        decided = session.table(
+            "SELECT ref, partner_tag FROM decided WHERE partner = ?", [partner.name]
+        )
+        decided_tags = id_bytes(columns.matrix(decided["partner_tag"]))
+        return cls(
+            answered=dict(zip(id_bytes(handles), refusals, strict=True)),
+            winners={
+                (ref, tag)
+                for ref, tag, refusal in zip(refs, tags, refusals, strict=True)
+                if refusal == Refusal.ANSWERED
+            },
+            decided=set(zip(decided["ref"].to_pylist(), decided_tags, strict=True)),
+            weight_min=policy.disclosure_weight_min,
+            left=quotas.disclosures_left(session, policy),
+            added=[],
+        )
+
+    def decide(self, *, ref: int, tag: bytes, handles: bytes, weight: float) -> Refusal:
+        """One row; what binds later rows is remembered."""
+        pair = (ref, tag)
+        if not tag:
+            return Refusal.PROOF_REFUSED
+        if pair in self.decided:
+            return Refusal.DECIDED
+        if handles in self.answered:
+            return Refusal(self.answered[handles])
+        refusal = self._judged(pair, weight)
+        if refusal in {Refusal.ANSWERED, Refusal.SUPERSEDED}:
+            self.answered[handles] = refusal
+            self.added.append((ref, tag, handles, refusal))
+        return refusal
+
+    def _judged(self, pair: tuple[int, bytes], weight: float) -> Refusal:
+        """A row that was never answered; only what can change later is not remembered."""
+        if weight < self.weight_min:
+            return Refusal.WITHHELD
+        if pair in self.winners:
+            return Refusal.SUPERSEDED
+        if self.left <= 0:
+            return Refusal.OVER_QUOTA
+        self.left -= 1
+        self.named += 1
+        self.winners.add(pair)
+        return Refusal.ANSWERED
+
+    def save(self, session: Session, epoch: Epoch, partner: Partner) -> None:
+        """Write down what this request added."""
+        if not self.added:
+            return
+        handles = [each[2] for each in self.added]
+        half = columns.ID_BYTES
+        table = columns.table(
+            ref=np.array([each[0] for each in self.added], np.int32),
+            partner_tag=columns.from_list([each[1] for each in self.added]),
+            own_handle=columns.from_list([pair[:half] for pair in handles]),
+            partner_handle=columns.from_list([pair[half:] for pair in handles]),
+            refusal=np.array([each[3] for each in self.added], np.uint8),
+        )
+        session.run(
+            "INSERT INTO disclosed"
+            " SELECT ?, ?, ref, partner_tag, own_handle, partner_handle, refusal FROM added",
+            [epoch.id, partner.name],
+            added=table,
+        )
+        quotas.book_disclosures(session, epoch, partner.name, self.named)
+
+
+def _subjects(session: Session, epoch: Epoch, refs: Any) -> Bytes:
+    """Subject ids of records, made at random the first time one is disclosed in an epoch."""
+    distinct = np.unique(refs).astype(np.int32)
+    fresh = columns.table(ref=distinct, subject=columns.random_ids(len(distinct)))
+    session.run(
+        "INSERT INTO subject SELECT ?, ref, subject FROM fresh"
+        " ANTI JOIN (SELECT ref FROM subject WHERE epoch_id = ?) USING (ref)",
+        [epoch.id, epoch.id],
+        fresh=fresh,
+    )
+    found = session.table(
+        "SELECT position, subject FROM asked JOIN subject USING (ref) WHERE epoch_id = ?"
+        " ORDER BY position",
+        [epoch.id],
+        asked=columns.table(
+            position=columns.positions(len(refs)), ref=np.ascontiguousarray(refs, np.int32)
+        ),
+    )
+    return columns.matrix(found["subject"])

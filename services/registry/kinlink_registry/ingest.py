@@ -1,0 +1,258 @@
+"""Taking an office's records in: read, normalise, compare with what is there, encode, write.
+
+Batches are whole: an interruption keeps the batches that were written and loses the rest, and
+running the same ingest again moves nothing that is there already. Bad rows go to a report, good
+rows go on.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import errno
+import time
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from kinlink_core.errors import KinlinkError, QuotaError, Reason
+
+from kinlink_registry import columns, encodings, records
+from kinlink_registry.report import Report, RowFault
+from kinlink_registry.rows import RowReader, Rows
+from kinlink_registry.source import SourceSpec, open_source
+from kinlink_registry.textfile import ENCODING_DEFAULT, ID_COLUMN_DEFAULT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import numpy.typing as npt
+
+    from kinlink_registry.cipher import VaultCipher
+    from kinlink_registry.node import Node
+    from kinlink_registry.session import Session
+
+# Rows of one transaction.
+BATCH_ROWS = 20_000
+
+
+@dataclass(frozen=True)
+class IngestRequest:
+    """What to take in, and how."""
+
+    path: str = ""
+    query: str = ""
+    id_column: str = ID_COLUMN_DEFAULT
+    dry_run: bool = False
+    delete: bool = False
+    report_path: str = ""
+    encoding: str = ENCODING_DEFAULT
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an ingest is; counts of rows."""
+
+    rows_read: int = 0
+    rows_total: int = 0
+    added: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    deleted: int = 0
+    rejected: int = 0
+    done: bool = False
+    report_path: str = ""
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a batch of rows means for the vault."""
+
+    added: Rows
+    updated: Rows
+    updated_refs: records.Refs
+    updated_versions: records.Refs  # the new ones
+    unchanged: int
+
+
+def ingest(node: Node, request: IngestRequest) -> Iterator[Progress]:
+    """Run an ingest; yields after each batch that is written.
+
+    Raises:
+        InvalidInputError: the source as a whole is unusable; nothing was changed.
+        QuotaError: `DISK_FULL`; the batches reported so far are kept.
+    """
+    started = time.monotonic()
+    progress = Progress()
+    try:
+        for progress in _batches(node, request):
+            yield progress
+        progress = replace(progress, done=True)
+        yield progress
+    finally:
+        _account(node, request, progress, time.monotonic() - started)
+
+
+def _batches(node: Node, request: IngestRequest) -> Iterator[Progress]:
+    report_path = Path(request.report_path) if request.report_path else _default_report(node)
+    spec = SourceSpec(request.path, request.query, request.encoding)
+    with (
+        _full_disk_named(),
+        open_source(spec, memory_limit=node.settings.vault.memory_limit) as source,
+        Report(report_path) as report,
+    ):
+        reader = RowReader(node.schema, source, request.id_column, ids_only=request.delete)
+        report.add(source.faults)
+        _count_rejected(node, source.faults, "malformed")
+        progress = Progress(
+            rows_read=report.rejected,
+            rows_total=source.rows_total + report.rejected,
+            rejected=report.rejected,
+            report_path=report.written,
+        )
+        yield progress
+        for batch in source.batches(reader.columns, BATCH_ROWS):
+            rows, faults = reader.read(batch)
+            report.add(faults)
+            _count_rejected(node, faults, "value")
+            done = _delete(node, rows, request) if request.delete else _store(node, rows, request)
+            progress = replace(
+                progress,
+                rows_read=progress.rows_read + len(batch.rows),
+                added=progress.added + done.added,
+                updated=progress.updated + done.updated,
+                unchanged=progress.unchanged + done.unchanged,
+                deleted=progress.deleted + done.deleted,
+                rejected=report.rejected,
+                report_path=report.written,
+            )
+            yield progress
+
+
+def _store(node: Node, rows: Rows, request: IngestRequest) -> Progress:
+    vault, cipher = node.vault, node.vault.cipher
+    with vault.only_writer():
+        change = compare(node, rows)
+        done = Progress(
+            added=len(change.added.local_ids),
+            updated=len(change.updated.local_ids),
+            unchanged=change.unchanged,
+        )
+        if request.dry_run or not (done.added or done.updated):
+            return done
+        with vault.reading() as session:
+            epochs = node.epochs.encoded(session)
+            hidden = _withdrawn(
+                session, cipher, [*change.added.local_ids, *change.updated.local_ids]
+            )
+        with vault.writing() as session:
+            people = records.People(
+                np.concatenate([records.new_refs(session, done.added), change.updated_refs]),
+                np.concatenate([np.ones(done.added, np.int32), change.updated_versions]),
+                [*change.added.local_ids, *change.updated.local_ids],
+                [*change.added.values, *change.updated.values],
+            )
+            shown = records.chosen(people, ~hidden)
+            encoded = [
+                encodings.encode(epoch, node.schema, shown) for epoch in epochs if shown.local_ids
+            ]
+            retired = encodings.unpublish(session, change.updated_refs)
+            records.remove(session, change.updated_refs)
+            records.insert(session, cipher, people)
+            encodings.publish(session, cipher, encoded, retired)
+    return done
+
+
+def _delete(node: Node, rows: Rows, request: IngestRequest) -> Progress:
+    with node.vault.only_writer():
+        with node.vault.reading() as session:
+            known = records.known(session, node.vault.cipher, rows.local_ids)
+        done = Progress(deleted=len(known.refs), unchanged=len(rows.local_ids) - len(known.refs))
+        if not request.dry_run and done.deleted:
+            with node.vault.writing() as session:
+                encodings.erase(session, node.vault.cipher, known.refs)
+                records.remove(session, known.refs)
+    return done
+
+
+def compare(node: Node, rows: Rows) -> Change:
+    """Tell new, changed and unchanged rows apart."""
+    cipher = node.vault.cipher
+    with node.vault.reading() as session:
+        known = records.known(session, cipher, rows.local_ids)
+    at = {position: index for index, position in enumerate(known.positions.tolist())}
+    added, updated, kept = [], [], []
+    for position, (local_id, values) in enumerate(zip(rows.local_ids, rows.values, strict=True)):
+        index = at.get(position)
+        if index is None:
+            added.append(position)
+        elif cipher.content_digest(records.content(local_id, values)) != known.digests[index]:
+            updated.append(position)
+            kept.append(index)
+    return Change(
+        rows.at(added),
+        rows.at(updated),
+        known.refs[kept].astype(np.int32),
+        (known.versions[kept] + 1).astype(np.int32),
+        len(rows.local_ids) - len(added) - len(updated),
+    )
+
+
+def _withdrawn(
+    session: Session, cipher: VaultCipher, local_ids: Sequence[str]
+) -> npt.NDArray[np.bool_]:
+    keys = columns.from_list([cipher.local_key(local_id) for local_id in local_ids])
+    asked = columns.table(position=columns.positions(len(keys)), local_key=keys)
+    found = session.table(
+        "SELECT position FROM asked SEMI JOIN withdrawn USING (local_key)", asked=asked
+    )
+    hidden = np.zeros(len(keys), bool)
+    hidden[columns.numbers(found["position"])] = True
+    return hidden
+
+
+def _default_report(node: Node) -> Path:
+    stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%dT%H%M%S%f")
+    return node.home.reports / f"rejected-{stamp}.csv"
+
+
+def _count_rejected(node: Node, faults: Sequence[RowFault], reason: str) -> None:
+    rows = len({fault.row for fault in faults})
+    if rows:
+        node.instruments.registry.ingest_rejected.labels(reason).inc(rows)
+
+
+def _account(node: Node, request: IngestRequest, progress: Progress, seconds: float) -> None:
+    counts = {
+        outcome: getattr(progress, outcome)
+        for outcome in ("added", "updated", "unchanged", "deleted")
+    }
+    # A full disk ends an ingest, and may not take the entry about it either.
+    with suppress(KinlinkError) if not progress.done else nullcontext():
+        node.audit.write(
+            "ingest",
+            "operator/local",
+            dry_run=request.dry_run,
+            finished=progress.done,
+            rejected=progress.rejected,
+            **counts,
+        )
+    if request.dry_run:
+        return
+    metrics = node.instruments.registry
+    for outcome, count in counts.items():
+        metrics.ingest_rows.labels(outcome).inc(count)
+    if progress.done:
+        metrics.ingest_seconds.observe(seconds)
+        metrics.ingest_succeeded.set_to_current_time()
+
+
+@contextmanager
+def _full_disk_named() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise QuotaError(Reason.DISK_FULL) from error
+        raise

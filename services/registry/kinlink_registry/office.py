@@ -1,0 +1,76 @@
+"""What the officer of a registry can ask for, whichever way the vault is reached.
+
+A serving process owns the vault, so commands reach it over the local socket (`control_client`);
+where nothing serves, the command opens the vault itself (`LocalOffice`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from kinlink_registry import backup, consent, ingest, links, node
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from kinlink_registry.consent import Consent
+    from kinlink_registry.ingest import IngestRequest, Progress
+    from kinlink_registry.links import LocalLink
+    from kinlink_registry.node import Node
+
+
+class Office(Protocol):
+    """The officer's requests."""
+
+    def ingest(self, request: IngestRequest) -> Iterator[Progress]:
+        """Take records in, or out."""
+
+    def status(self) -> dict[str, Any]:
+        """The registry's state."""
+
+    def set_consent(self, local_ids: Sequence[str], *, withdrawn: bool) -> Consent:
+        """Withdraw or grant consent."""
+
+    def local_links(self, local_id: str) -> Iterator[LocalLink]:
+        """Links of one person, or of everyone for an empty id."""
+
+    def backup(self, path: Path) -> int:
+        """Copy the vault; returns its number of records."""
+
+    def restore(self, path: Path) -> int:
+        """Put a copy back; returns its number of records."""
+
+
+class LocalOffice:
+    """The vault in this process."""
+
+    def __init__(self, opened: Node) -> None:
+        self._node = opened
+
+    def ingest(self, request: IngestRequest) -> Iterator[Progress]:
+        """Take records in, or out."""
+        return ingest.ingest(self._node, request)
+
+    def status(self) -> dict[str, Any]:
+        """The registry's state."""
+        return node.status(self._node)
+
+    def set_consent(self, local_ids: Sequence[str], *, withdrawn: bool) -> Consent:
+        """Withdraw or grant consent."""
+        return consent.set_consent(self._node, local_ids, withdrawn=withdrawn)
+
+    def local_links(self, local_id: str) -> Iterator[LocalLink]:
+        """Links of one person, or of everyone for an empty id."""
+        self._node.audit.write("list-links", "operator/local", everyone=not local_id)
+        with self._node.vault.reading() as session:
+            for page in links.local_links(session, self._node.vault.cipher, local_id):
+                yield from page
+
+    def backup(self, path: Path) -> int:
+        """Copy the vault; returns its number of records."""
+        return backup.backup(self._node, path)
+
+    def restore(self, path: Path) -> int:
+        """Put a copy back; returns its number of records."""
+        return backup.restore(self._node, path)

@@ -1,0 +1,294 @@
+"""`RegistryService`: protobuf in and out, audit and counters; `answers` decides what is said."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from kinlink.registry.v1 import registry_pb2 as pb
+from kinlink.registry.v1 import registry_pb2_grpc
+from kinlink.type.v1 import profile_pb2, stream_pb2
+from kinlink_core.encoding.keys import ENCODING_VERSION
+from kinlink_core.runtime.identity import Role
+from kinlink_core.runtime.interceptor import caller
+from kinlink_core.runtime.server import Service
+from kinlink_core.wire import (
+    DiscloseAsk,
+    IslandRows,
+    PairAsk,
+    RefinedRows,
+    Refusal,
+    SieveAsk,
+    SieveRows,
+    card_message,
+    fixed16,
+    frames,
+    read_card,
+    write_stream,
+)
+
+from kinlink_registry import answers, links
+from kinlink_registry.link_messages import TEXT_CHARACTERS_MAX, read_link, read_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kinlink_registry.epochs import Epoch
+    from kinlink_registry.islands import Refusals
+    from kinlink_registry.node import Node
+
+SERVICE_NAME = "kinlink.registry.v1.RegistryService"
+_LINKER = frozenset({Role.LINKER})
+POLICY = {
+    "GetRegistry": frozenset({Role.LINKER, Role.OPERATOR}),
+    "StreamTokens": _LINKER,
+    "ProveMembership": _LINKER,
+    "RefineTokens": _LINKER,
+    "StreamSieve": _LINKER,
+    "StreamSealedPairs": _LINKER,
+    "StreamChancePairs": _LINKER,
+    "DiscloseSubjects": _LINKER,
+    "PublishLinks": _LINKER,
+}
+
+
+def service(node: Node, build: str) -> Service:
+    """The service, with who may call what."""
+    return Service(
+        registry_pb2_grpc.add_RegistryServiceServicer_to_server,
+        RegistryServicer(node, build),
+        SERVICE_NAME,
+        POLICY,
+    )
+
+
+class RegistryServicer(registry_pb2_grpc.RegistryServiceServicer):
+    """Answers the linker."""
+
+    def __init__(self, node: Node, build: str) -> None:
+        self._node = node
+        self._build = build
+        self._partners = node.partners()
+
+    def GetRegistry(  # noqa: N802
+        self,
+        request: pb.GetRegistryRequest,  # noqa: ARG002
+        context: Any,  # noqa: ARG002
+    ) -> pb.GetRegistryResponse:
+        """Identity, profiles and feed position."""
+        found = answers.profile(self._node)
+        self._audit("GetRegistry")
+        return pb.GetRegistryResponse(
+            registry=self._node.name,
+            profiles=[self._profile(epoch) for epoch in found.epochs],
+            card=card_message(self._node.keyring.card()),
+            records=found.records,
+            feed_id=found.position.feed_id,
+            last_sequence=found.position.last_sequence,
+            build=self._build,
+        )
+
+    def StreamTokens(  # noqa: N802
+        self,
+        request: pb.StreamTokensRequest,
+        context: Any,  # noqa: ARG002
+    ) -> Iterator[pb.StreamTokensResponse]:
+        """The change feed after a position."""
+        with self._node.vault.reading() as session:
+            feed = answers.tokens(
+                self._node,
+                session,
+                epoch=request.epoch,
+                feed_id=request.feed_id,
+                after_sequence=request.after_sequence,
+            )
+            self._audit("StreamTokens", epoch=request.epoch, rows=feed.rows, reset=feed.reset)
+            header = pb.TokensHeader(
+                stream=stream_pb2.StreamHeader(epoch=request.epoch, rows=feed.rows),
+                feed_id=feed.position.feed_id,
+                reset=feed.reset,
+                last_sequence=feed.position.last_sequence,
+            )
+            yield from write_stream(pb.StreamTokensResponse, header, feed.pages)
+
+    def ProveMembership(  # noqa: N802
+        self,
+        request: pb.ProveMembershipRequest,
+        context: Any,  # noqa: ARG002
+    ) -> pb.ProveMembershipResponse:
+        """Own membership proofs."""
+        rows = answers.prove(
+            self._node,
+            epoch=request.epoch,
+            pass_index=request.pass_index,
+            tokens=fixed16(request.tokens, "tokens"),
+        )
+        partner = self._label(request.partner)
+        answered = int(np.count_nonzero(rows.counts))
+        self._node.instruments.registry.answered_rows.labels("prove", partner).inc(answered)
+        self._audit(
+            "ProveMembership",
+            epoch=request.epoch,
+            partner=partner,
+            asked=len(rows.counts),
+            answered=answered,
+        )
+        response: pb.ProveMembershipResponse = rows.message()
+        return response
+
+    def RefineTokens(  # noqa: N802
+        self,
+        request: pb.RefineTokensRequest,
+        context: Any,  # noqa: ARG002
+    ) -> Iterator[pb.RefineTokensResponse]:
+        """Finer tokens."""
+        rows = answers.refine(
+            self._node,
+            epoch=request.epoch,
+            pass_index=request.pass_index,
+            level=request.level,
+            tokens=fixed16(request.tokens, "tokens"),
+        )
+        self._node.instruments.registry.answered_rows.labels("refine", "").inc(rows.rows)
+        self._audit("RefineTokens", epoch=request.epoch, level=request.level, rows=rows.rows)
+        parts = (rows[part] for part in frames(rows.rows, RefinedRows.row_bytes()))
+        header = stream_pb2.StreamHeader(epoch=request.epoch, rows=rows.rows)
+        yield from write_stream(pb.RefineTokensResponse, header, parts)
+
+    def StreamSieve(  # noqa: N802
+        self,
+        request: pb.StreamSieveRequest,
+        context: Any,  # noqa: ARG002
+    ) -> Iterator[pb.StreamSieveResponse]:
+        """Masked words inside proven islands."""
+        partner, rows = answers.sieve(
+            self._node,
+            self._partners,
+            epoch=request.epoch,
+            card=read_card(request.partner),
+            pass_index=request.pass_index,
+            claims=IslandRows.read(request.islands),
+            ask=SieveAsk.read(request),
+        )
+        self._account("StreamSieve", "sieve", request, partner.name, rows.refusal)
+        parts = (rows[part] for part in frames(rows.rows, SieveRows.row_bytes()))
+        header = stream_pb2.StreamHeader(epoch=request.epoch, rows=rows.rows)
+        yield from write_stream(pb.StreamSieveResponse, header, parts)
+
+    def StreamSealedPairs(  # noqa: N802
+        self,
+        request: pb.StreamSealedPairsRequest,
+        context: Any,  # noqa: ARG002
+    ) -> Iterator[pb.StreamSealedPairsResponse]:
+        """One side of sealed pairs."""
+        partner, stream = answers.seal(
+            self._node,
+            self._partners,
+            epoch=request.epoch,
+            card=read_card(request.partner),
+            pass_index=request.pass_index,
+            claims=IslandRows.read(request.islands),
+            ask=PairAsk.read(request),
+        )
+        self._account("StreamSealedPairs", "seal", request, partner.name, stream.refusal)
+        header = stream_pb2.StreamHeader(epoch=request.epoch, rows=stream.rows)
+        yield from write_stream(pb.StreamSealedPairsResponse, header, stream.frames)
+
+    def StreamChancePairs(  # noqa: N802
+        self,
+        request: pb.StreamChancePairsRequest,
+        context: Any,  # noqa: ARG002
+    ) -> Iterator[pb.StreamChancePairsResponse]:
+        """One side of random pairs."""
+        partner, stream = answers.chance_pairs(
+            self._node,
+            self._partners,
+            epoch=request.epoch,
+            card=read_card(request.partner),
+            partner_records=request.partner_records,
+        )
+        self._account("StreamChancePairs", "chance", request, partner.name, stream.refusal)
+        header = stream_pb2.StreamHeader(epoch=request.epoch, rows=stream.rows)
+        yield from write_stream(pb.StreamChancePairsResponse, header, stream.frames)
+
+    def DiscloseSubjects(  # noqa: N802
+        self,
+        request: pb.DiscloseSubjectsRequest,
+        context: Any,  # noqa: ARG002
+    ) -> pb.DiscloseSubjectsResponse:
+        """Subject ids of pairs above the disclosure floor."""
+        partner, answer = answers.disclose(
+            self._node,
+            self._partners,
+            epoch=request.epoch,
+            card=read_card(request.partner),
+            asked=DiscloseAsk.read(request),
+        )
+        self._account("DiscloseSubjects", "disclose", request, partner.name, answer.refusal)
+        response: pb.DiscloseSubjectsResponse = answer.message()
+        return response
+
+    def PublishLinks(  # noqa: N802
+        self,
+        request: pb.PublishLinksRequest,
+        context: Any,  # noqa: ARG002
+    ) -> pb.PublishLinksResponse:
+        """Take over links about our subjects."""
+        published = [read_link(message) for message in request.links]
+        missing = [read_text(name, "missing_registries") for name in request.missing_registries]
+        with self._node.vault.writing() as session:
+            epoch = self._node.epochs.served(session, request.epoch)
+            done = links.publish(
+                session, epoch.id, read_text(request.linkage_id, "linkage_id"), missing, published
+            )
+        received = self._node.instruments.registry.links_received
+        for outcome in ("stored", "removed", "unknown"):
+            received.labels(outcome).inc(getattr(done, outcome))
+        self._audit(
+            "PublishLinks",
+            epoch=request.epoch,
+            linkage_id=request.linkage_id,
+            stored=done.stored,
+            removed=done.removed,
+            unknown=done.unknown,
+        )
+        return pb.PublishLinksResponse(
+            accepted=done.stored + done.removed, unknown_subjects=done.unknown
+        )
+
+    def _profile(self, epoch: Epoch) -> profile_pb2.Profile:
+        return profile_pb2.Profile(
+            federation=self._node.settings.federation,
+            schema_fingerprint=epoch.schedule.context.fingerprint,
+            encoding_version=ENCODING_VERSION,
+            mode=profile_pb2.MODE_PLAIN,
+            epoch=epoch.name,
+            canary=self._node.epochs.canary(epoch),
+        )
+
+    def _label(self, partner: str) -> str:
+        """A partner's name as a label: one that is not verified must not make labels of its own."""
+        return partner if partner in self._partners.seen() else "unverified"
+
+    def _account(
+        self, action: str, stage: str, request: Any, partner: str, refusal: Refusals
+    ) -> None:
+        metrics = self._node.instruments.registry
+        codes, amounts = np.unique(refusal, return_counts=True)
+        found = {Refusal(code): int(amount) for code, amount in zip(codes, amounts, strict=True)}
+        answered = found.pop(Refusal.ANSWERED, 0)
+        metrics.answered_rows.labels(stage, partner).inc(answered)
+        for code, amount in found.items():
+            metrics.refused_rows.labels(stage, partner, code.name.lower()).inc(amount)
+        self._audit(
+            action,
+            epoch=request.epoch,
+            partner=partner,
+            linkage_id=getattr(request, "linkage_id", "")[:TEXT_CHARACTERS_MAX],
+            asked=len(refusal),
+            answered=answered,
+            **{f"refused_{code.name.lower()}": amount for code, amount in found.items()},
+        )
+
+    def _audit(self, action: str, **fields: Any) -> None:
+        self._node.audit.write(action, str(caller()), **fields)

@@ -1,0 +1,101 @@
+"""What commands print for people: progress on standard error, outcomes on standard output."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from kinlink_registry import ingest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+_SHARE = "{:.1%}"
+
+
+def followed(steps: Iterator[ingest.Progress], *, quiet: bool) -> ingest.Progress:
+    """Show an ingest as it goes, where there is a terminal; returns its last step."""
+    last = ingest.Progress()
+    errors = Console(stderr=True)
+    with Progress(
+        TextColumn("reading"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=errors,
+        disable=quiet or not errors.is_terminal,
+        transient=True,
+    ) as bar:
+        task = bar.add_task("rows", total=None)
+        for last in steps:
+            bar.update(task, total=last.rows_total, completed=last.rows_read)
+    return last
+
+
+def ingested(done: ingest.Progress, *, dry_run: bool) -> None:
+    """Print what an ingest did."""
+    counts = [
+        f"{getattr(done, name)} {name}"
+        for name in ("added", "updated", "unchanged", "deleted", "rejected")
+        if getattr(done, name)
+    ]
+    head = "Would be" if dry_run else "Rows:"
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"{head} {', '.join(counts) or 'none'}, of {done.rows_total}.", markup=False)
+    if done.report_path:
+        console.print(f"Rejected rows are listed in {done.report_path}", markup=False)
+
+
+def state(found: dict[str, Any]) -> None:
+    """Print a registry's state."""
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"{found['registry']} in {found['federation']}, schema {found['schema']['name']}")
+    records = found["records"]
+    console.print(
+        f"{records['live']} records live, {records['withdrawn']} withdrawn; {found['links']} links;"
+        f" feed at {found['feed']['last_sequence']}"
+    )
+    days = found["certificate_days_left"]
+    console.print("no certificate installed" if days is None else f"certificate: {days} days left")
+    if found["epochs"]:
+        table = Table("epoch", "served", "records", "tokens", "canary", title="Epochs")
+        for epoch in found["epochs"]:
+            table.add_row(
+                epoch["epoch"],
+                "yes" if epoch["served"] else "encoding",
+                str(epoch["records"]),
+                str(epoch["handles"]),
+                epoch["canary"],
+            )
+        console.print(table)
+    else:
+        console.print("no epoch secret yet: keys create, or keys import")
+    if found["quotas"]:
+        table = Table("partner", "sealed", "disclosed today", title="Quotas used")
+        for partner, use in found["quotas"].items():
+            table.add_row(partner, _SHARE.format(use["sealed"]), _SHARE.format(use["disclosed"]))
+        console.print(table)
+
+
+def links(found: Sequence[dict[str, Any]], local_id: str) -> None:
+    """Print links by our own ids."""
+    console = Console(highlight=False)
+    if not found:
+        console.print("No links." if not local_id else "No links of this person.")
+        return
+    table = Table("id", "partner", "person", "weight", "probability", "verdict", "linkage")
+    for link in found:
+        missed = link["missing_registries"]
+        table.add_row(
+            link["id"],
+            link["partner"],
+            link["person_id"],
+            f"{link['match_weight']:.1f}",
+            f"{link['match_probability']:.3f}",
+            link["verdict"],
+            link["linkage_id"] + (f" (without {', '.join(missed)})" if missed else ""),
+        )
+    console.print(table)
