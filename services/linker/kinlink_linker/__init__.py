@@ -1,0 +1,1 @@
+"""The centre: finds candidates by opaque tokens, scores sealed pairs, keeps links and persons."""

@@ -1,0 +1,163 @@
+"""The `kinlink-linker` command: `serve` runs the linker, everything else asks the one that runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+from kinlink_core.errors import InvalidInputError, KinlinkError
+from kinlink_core.runtime.logging import configure_logging
+
+from kinlink_linker import cli_links, cli_model, show
+from kinlink_linker.reach import Reach, client_options
+from kinlink_linker.settings import HOME_ENV
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+EXIT_FAILURE: Final = 1
+EXIT_BAD_INPUT: Final = 2
+LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+LINKAGES_SHOWN: Final = 20
+
+
+class _Group(click.Group):
+    """Prints what went wrong in one line, and exits 2 for bad input, 1 for failure."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KinlinkError as error:
+            click.echo(f"kinlink-linker: {error.public}", err=True)
+            ctx.exit(EXIT_BAD_INPUT if isinstance(error, InvalidInputError) else EXIT_FAILURE)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--home",
+    type=click.Path(file_okay=False, path_type=Path),
+    envvar=HOME_ENV,
+    default=Path(),
+    help=f"Directory with linker.toml, the certificate and the stores; also {HOME_ENV}.",
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(LOG_LEVELS),
+    envvar="KINLINK_LINKER_LOG_LEVEL",
+    default=None,
+    help="Least level to log on standard error.  [default: info for serve, else error]",
+)
+@click.version_option(package_name="kinlink")
+@click.pass_context
+def main(context: click.Context, home: Path, log_level: str | None) -> None:
+    """The centre of a federation: finds links between registries, and keeps them."""
+    default = "info" if context.invoked_subcommand == "serve" else "error"
+    configure_logging("linker", log_level or default)
+    context.obj = home.absolute()
+
+
+@main.command()
+@click.pass_obj
+def serve(home: Path) -> None:
+    """Serve until SIGTERM or Ctrl-C."""
+    from kinlink_linker import app
+
+    app.serve(home)
+
+
+@main.command()
+@click.option(
+    "--threshold",
+    "probability",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=None,
+    help="Link pairs at or above this match probability.  [default: the schema's]",
+)
+@click.option(
+    "--weight", type=float, default=None, help="Link pairs at or above this match weight, in bits."
+)
+@click.option(
+    "--registry",
+    "registries",
+    multiple=True,
+    help="Link only these registries; may be repeated.  [default: all that are configured]",
+)
+@click.option("--model", default="", help="Score with this saved model and train nothing.")
+@click.option("--purpose", default="", help="Who asks and why, for the audit.")
+@click.option("--no-wait", is_flag=True, help="Start the linkage and return at once.")
+@click.option("--json", "as_json", is_flag=True, help="Print the linkage as JSON.")
+@client_options
+def link(reach: Reach, *, no_wait: bool, as_json: bool, **order: Any) -> None:
+    """Start a linkage and follow it to its end.
+
+    Exits 1 if it fails or is cancelled; a linkage that had to do without a registry exits 0 and
+    names it. Ctrl-C stops following, not the linkage.
+    """
+    if order["probability"] is not None and order["weight"] is not None:
+        raise click.UsageError("Give --threshold or --weight, not both.")
+    with reach.client() as client:
+        linkage = client.create(**order)
+        if not no_wait:
+            linkage = _followed(client.watch(linkage["id"]), linkage, quiet=as_json)
+    if as_json:
+        click.echo(json.dumps(linkage, ensure_ascii=False))
+    else:
+        show.linkage(linkage)
+    if show.failed(linkage):
+        raise click.exceptions.Exit(EXIT_FAILURE)
+
+
+def _followed(
+    steps: Iterator[dict[str, Any]], linkage: dict[str, Any], *, quiet: bool
+) -> dict[str, Any]:
+    try:
+        return show.followed(steps, linkage, quiet=quiet)
+    except KeyboardInterrupt:
+        click.echo(
+            f"Linkage {linkage['id']} goes on; stop it with: kinlink-linker cancel {linkage['id']}",
+            err=True,
+        )
+        raise
+
+
+@main.command()
+@click.option("--limit", type=click.IntRange(1, 1_000), default=LINKAGES_SHOWN, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document a line.")
+@client_options
+def linkages(reach: Reach, limit: int, *, as_json: bool) -> None:
+    """List linkages, newest first."""
+    with reach.client() as client:
+        found = client.linkages(limit)
+    if as_json:
+        show.json_lines(found)
+    else:
+        show.linkages(found)
+
+
+@main.command()
+@click.argument("linkage_id", metavar="ID")
+@client_options
+def cancel(reach: Reach, linkage_id: str) -> None:
+    """Stop a linkage."""
+    with reach.client() as client:
+        client.cancel(linkage_id)
+    click.echo(f"Linkage {linkage_id} is being stopped.")
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document a line.")
+@client_options
+def registries(reach: Reach, *, as_json: bool) -> None:
+    """Show the registries as they were last seen."""
+    with reach.client() as client:
+        found = client.registries()
+    if as_json:
+        show.json_lines(found)
+    else:
+        show.registries(found)
+
+
+main.add_command(cli_links.links)
+main.add_command(cli_model.model)

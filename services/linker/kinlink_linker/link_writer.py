@@ -1,0 +1,220 @@
+"""Writing what a linkage found: its links become the standing ones of the registries it linked.
+
+One transaction from the first link to the last person id. Verdicts outlive linkages: a rejected
+pair never comes back as linked, a confirmed one stays, and both are carried over although their
+pair is never sealed again. A pair of registries that the linkage did not see through keeps the
+links it had.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pyarrow as pa
+
+from kinlink_linker import duck
+from kinlink_linker.domain import DECIDING, Verdict, packed, utc_now
+from kinlink_linker.linkage_table import stored_time
+from kinlink_linker.person_table import count_persons, rename_all, rename_some
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import duckdb
+
+    from kinlink_linker.domain import U8
+    from kinlink_linker.links import FoundLinks
+    from kinlink_linker.store import Store
+
+_INSERT: Final = """
+INSERT INTO link
+SELECT found.link_id, $linkage_id, $epoch, registry_l, subject_l, registry_r, subject_r,
+       weight, probability, above,
+       CASE verdict.verdict WHEN 'CONFIRMED' THEN true WHEN 'REJECTED' THEN false ELSE above END,
+       false, pass_id, levels, $linkage_id, $now
+FROM found LEFT JOIN verdict USING (link_id)
+WHERE sha256(registry_l || ' ' || hex(subject_l)) NOT IN (SELECT digest FROM erased)
+  AND sha256(registry_r || ' ' || hex(subject_r)) NOT IN (SELECT digest FROM erased)
+"""
+# Decided links of the linked registries: their pairs are not sealed again, so not found again.
+_CARRY: Final = """
+INSERT INTO link
+SELECT link.* REPLACE ($linkage_id AS linkage_id, false AS standing)
+FROM link JOIN verdict USING (link_id) JOIN covered USING (registry_l, registry_r)
+WHERE link.standing AND link.epoch = $epoch AND list_contains($deciding, verdict.verdict)
+  AND link_id NOT IN (SELECT link_id FROM link WHERE linkage_id = $linkage_id)
+"""
+_LOST: Final = """
+INSERT INTO outbox
+WITH lost AS (
+  SELECT link.* FROM link JOIN covered USING (registry_l, registry_r)
+  WHERE standing AND link_id NOT IN (SELECT link_id FROM link WHERE linkage_id = $linkage_id)
+)
+SELECT registry_l, link_id, epoch, subject_l, registry_r, subject_r, true, $now FROM lost
+UNION ALL
+SELECT registry_r, link_id, epoch, subject_r, registry_l, subject_l, true, $now FROM lost
+"""
+_FALL: Final = """
+UPDATE link SET standing = false FROM covered
+WHERE link.registry_l = covered.registry_l AND link.registry_r = covered.registry_r AND standing
+"""
+_STAND: Final = "UPDATE link SET standing = true WHERE linkage_id = ?"
+_FOUND_AGAIN: Final = """
+DELETE FROM outbox WHERE removed AND link_id IN (SELECT link_id FROM link WHERE standing)
+"""
+_PRUNE: Final = """
+DELETE FROM link WHERE NOT standing AND linkage_id NOT IN (
+  SELECT id FROM linkage ORDER BY created_at DESC LIMIT ?
+) AND linkage_id <> ?
+"""
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a linkage came to."""
+
+    disclosed: int
+    links: int
+    persons: int
+    lost: int
+
+
+class LinkWriter:
+    """Writes the links of linkages into a store."""
+
+    def __init__(self, store: Store, pass_ids: Sequence[str], linkages_kept: int) -> None:
+        self._store = store
+        self._pass_ids = tuple(pass_ids)
+        self._linkages_kept = linkages_kept
+
+    def write(
+        self,
+        linkage_id: str,
+        epoch: str,
+        found: Sequence[FoundLinks],
+        covered: Sequence[tuple[str, str]],
+        missing: Sequence[str],
+    ) -> Written:
+        """Store the links of a linkage and name its persons.
+
+        Args:
+            linkage_id: whose links these are.
+            epoch: the epoch of their subject ids.
+            found: disclosed pairs, one entry for two registries.
+            covered: the pairs of registries that this linkage saw through.
+            missing: registries the linkage missed; shown with each of its links.
+        """
+        at = stored_time(utc_now())
+        names = {"linkage_id": linkage_id, "epoch": epoch, "now": at}
+        with self._store.writing() as cursor:
+            cursor.register("found", _table(found, self._pass_ids))
+            cursor.execute(_INSERT, names)
+            cursor.unregister("found")
+            _cover(cursor, covered)
+            deciding = [each.value for each in DECIDING]
+            cursor.execute(_CARRY, {"linkage_id": linkage_id, "epoch": epoch, "deciding": deciding})
+            lost = cursor.execute(_LOST, {"linkage_id": linkage_id, "now": at}).fetchall()[0][0]
+            cursor.execute(_FALL)
+            cursor.execute(_STAND, [linkage_id])
+            cursor.execute(
+                "UPDATE linkage SET missing = ? WHERE id = ?", [list(missing), linkage_id]
+            )
+            cursor.execute(_FOUND_AGAIN)
+            cursor.execute("DROP TABLE covered")
+            rename_all(cursor, linkage_id)
+            cursor.execute(_PRUNE, [self._linkages_kept, linkage_id])
+            counts = duck.rows(
+                cursor,
+                "SELECT count(*), count(*) FILTER (linked) FROM link WHERE linkage_id = ?",
+                [linkage_id],
+            )[0]
+            persons = count_persons(cursor)
+        return Written(counts[0], counts[1], persons, lost // 2)
+
+    def decide(self, link_id: str, verdict: Verdict, reason: str, decided_by: str) -> None:
+        """Record a verdict, let links and persons follow it, and queue it for both registries."""
+        with self._store.writing() as cursor:
+            cursor.execute("DELETE FROM verdict WHERE link_id = ?", [link_id])
+            cursor.execute(
+                "INSERT INTO verdict VALUES (?, ?, ?, ?, ?)",
+                [link_id, verdict.value, reason, decided_by, stored_time(utc_now())],
+            )
+            linked = {Verdict.CONFIRMED: "true", Verdict.REJECTED: "false"}.get(verdict, "above")
+            cursor.execute(f"UPDATE link SET linked = {linked} WHERE link_id = ?", [link_id])
+            rename_some(cursor, link_id, [], [link_id])
+            queue_verdict(cursor, link_id)
+
+
+def queue_verdict(cursor: duckdb.DuckDBPyConnection, link_id: str) -> None:
+    """Queue the present state of a link for both its registries."""
+    cursor.execute("DELETE FROM outbox WHERE link_id = ? AND NOT removed", [link_id])
+    cursor.execute(
+        """
+        INSERT INTO outbox
+        WITH newest AS (
+          SELECT * FROM link WHERE link_id = $id ORDER BY standing DESC, created_at DESC LIMIT 1
+        )
+        SELECT registry_l, link_id, epoch, subject_l, registry_r, subject_r, false, $now FROM newest
+        UNION ALL
+        SELECT registry_r, link_id, epoch, subject_r, registry_l, subject_l, false, $now FROM newest
+        """,
+        {"id": link_id, "now": stored_time(utc_now())},
+    )
+
+
+def _cover(cursor: duckdb.DuckDBPyConnection, covered: Sequence[tuple[str, str]]) -> None:
+    cursor.execute("CREATE TEMP TABLE covered (registry_l VARCHAR, registry_r VARCHAR)")
+    if covered:
+        cursor.executemany("INSERT INTO covered VALUES (?, ?)", [list(pair) for pair in covered])
+
+
+def _table(found: Sequence[FoundLinks], pass_ids: Sequence[str]) -> pa.Table:
+    parts = [_part(each, pass_ids) for each in found]
+    return pa.concat_tables([_EMPTY, *parts])
+
+
+_EMPTY: Final = pa.schema(
+    {
+        "link_id": pa.string(),
+        "registry_l": pa.string(),
+        "subject_l": pa.binary(),
+        "registry_r": pa.string(),
+        "subject_r": pa.binary(),
+        "weight": pa.float64(),
+        "probability": pa.float64(),
+        "above": pa.bool_(),
+        "pass_id": pa.string(),
+        "levels": pa.binary(),
+    }
+).empty_table()
+
+
+def _part(found: FoundLinks, pass_ids: Sequence[str]) -> pa.Table:
+    rows = found.count
+    passes = pa.array(pass_ids, pa.string()).take(pa.array(found.pass_index.astype(np.int64)))
+    return pa.table(
+        [
+            pa.array(found.ids(), pa.string()),
+            pa.array([found.left] * rows, pa.string()),
+            _blobs(packed(found.left_subject)),
+            pa.array([found.right] * rows, pa.string()),
+            _blobs(packed(found.right_subject)),
+            pa.array(found.weight, pa.float64()),
+            pa.array(found.probability, pa.float64()),
+            pa.array(found.linked, pa.bool_()),
+            passes,
+            _blobs(found.levels),
+        ],
+        schema=_EMPTY.schema,
+    )
+
+
+def _blobs(octets: U8) -> pa.Array:
+    fixed = pa.FixedSizeBinaryArray.from_buffers(
+        pa.binary(octets.shape[1]),
+        len(octets),
+        [None, pa.py_buffer(np.ascontiguousarray(octets).tobytes())],
+    )
+    return fixed.cast(pa.binary())

@@ -1,0 +1,207 @@
+"""The seam between the linker and a registry: what it may ask, and what it gets, in numpy columns.
+
+`registry_client.GrpcRegistryPeer` is the real one. Whatever crosses this seam has been checked for
+lengths, row counts and ranges; every method raises a `KinlinkError` when the registry cannot
+answer. Handles of a request point into its islands by index.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from kinlink_core.runtime.cards import Card
+    from kinlink_core.wire import SealedRows
+
+    from kinlink_linker.domain import F64, U8, U16, U32, U64, Ids
+
+
+@dataclass(frozen=True)
+class PeerProfile:
+    """What a registry declares about one epoch it serves."""
+
+    federation: str
+    schema_fingerprint: str
+    encoding_version: str
+    mode: str
+    epoch: str
+    canary: bytes
+
+
+@dataclass(frozen=True)
+class Description:
+    """Answer of `GetRegistry`."""
+
+    registry: str
+    profiles: tuple[PeerProfile, ...]
+    card: Card
+    records: int
+    feed_id: str
+    last_sequence: int
+
+
+@dataclass(frozen=True)
+class FeedHeader:
+    """Opens a feed; with `reset` all that is held of the registry and epoch must be forgotten."""
+
+    feed_id: str
+    reset: bool
+    last_sequence: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class FeedRows:
+    """Events of the token feed, in strictly rising order of sequence."""
+
+    sequence: U64
+    event: U8
+    pass_index: U16
+    handle: Ids
+    token: Ids
+
+
+@dataclass(frozen=True)
+class Proofs:
+    """Membership proofs in the order of the tokens asked for; a count of 0 is no answer."""
+
+    counts: U32
+    proofs: Ids
+
+
+@dataclass(frozen=True)
+class Refined:
+    """Finer tokens; `parent` indexes the tokens asked for."""
+
+    parent: U32
+    handle: Ids
+    token: Ids
+
+
+@dataclass(frozen=True)
+class Islands:
+    """Islands of a request with the partner's proofs."""
+
+    token: Ids
+    partner_count: U32
+    proof: Ids
+
+
+@dataclass(frozen=True)
+class SieveWords:
+    """64 masked bits a handle asked for, and a refusal code each."""
+
+    words: U64
+    refusal: U8
+
+
+@dataclass(frozen=True)
+class SieveRequest:
+    """Own handles to sieve, each in an island named by index."""
+
+    partner: Card
+    pass_index: int
+    islands: Islands
+    handles: Ids
+    island_index: U32
+
+
+@dataclass(frozen=True)
+class SealRequest:
+    """Pairs to seal: own and partner handles, each in an island named by index."""
+
+    partner: Card
+    pass_index: int
+    islands: Islands
+    own: Ids
+    others: Ids
+    island_index: U32
+
+
+@dataclass(frozen=True)
+class DiscloseRequest:
+    """Pairs to disclose, best first."""
+
+    partner: Card
+    own: Ids
+    others: Ids
+    partner_tags: U8  # (n, 32)
+    weights: F64
+
+
+@dataclass(frozen=True)
+class Disclosed:
+    """Subject ids, zero where refused."""
+
+    subjects: Ids
+    refusal: U8
+
+
+@dataclass(frozen=True)
+class Publication:
+    """One link as it is told to one of its two registries."""
+
+    link_id: str
+    subject: bytes
+    partner: str
+    partner_subject: bytes
+    weight: float = 0.0
+    probability: float = 0.0
+    person_id: str = ""
+    verdict: str = ""
+    removed: bool = False
+    own_handle: bytes = b""
+    partner_handle: bytes = b""
+
+
+class RegistryPeer(Protocol):
+    """One registry during one job, closed at its end; called from several threads."""
+
+    @property
+    def name(self) -> str:
+        """The registry's configured name."""
+
+    @property
+    def bytes_received(self) -> int:
+        """Message bytes received so far."""
+
+    def describe(self) -> Description:
+        """Ask for identity, profiles and feed position."""
+
+    def feed(
+        self, epoch: str, feed_id: str, after_sequence: int
+    ) -> Iterator[FeedHeader | FeedRows]:
+        """Stream the header and then the events after a position."""
+
+    def prove(self, epoch: str, partner: str, pass_index: int, tokens: Ids) -> Proofs:
+        """Ask for membership proofs of tokens a partner shares."""
+
+    def refine(self, epoch: str, pass_index: int, level: int, tokens: Ids) -> Refined:
+        """Ask for finer tokens under tokens of the level above."""
+
+    def sieve(self, linkage_id: str, epoch: str, request: SieveRequest) -> SieveWords:
+        """Ask for the masked words of own handles."""
+
+    def seal(self, linkage_id: str, epoch: str, request: SealRequest) -> SealedRows:
+        """Ask for one side of pairs."""
+
+    def chance(self, epoch: str, partner: Card, partner_records: int) -> SealedRows:
+        """Ask for one side of randomly drawn pairs."""
+
+    def disclose(self, linkage_id: str, epoch: str, request: DiscloseRequest) -> Disclosed:
+        """Ask for the subjects of scored pairs."""
+
+    def publish(
+        self,
+        linkage_id: str,
+        epoch: str,
+        missing: Sequence[str],
+        publications: Sequence[Publication],
+    ) -> int:
+        """Tell the registry of links that touch it; return how many it took."""
+
+    def close(self) -> None:
+        """Cancel what is in flight and close the channel."""

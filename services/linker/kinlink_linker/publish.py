@@ -1,0 +1,109 @@
+"""Tell each registry the links that touch its subjects, with the handles of their pairs.
+
+Pairs below the link threshold are told too, without a person: a verdict on one of them must be able
+to stop its handles from being sealed again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from kinlink_linker import duck
+from kinlink_linker.domain import packed
+from kinlink_linker.federation import Ask
+from kinlink_linker.peer import Publication
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from kinlink_linker.links import FoundLinks
+    from kinlink_linker.peer import RegistryPeer
+    from kinlink_linker.run import Run
+    from kinlink_linker.store import Store
+
+PUBLICATIONS_A_REQUEST = 2_000
+
+_LINKS: Final = """
+SELECT link.link_id, link.registry_l, link.subject_l, link.registry_r, link.subject_r, link.weight,
+       link.probability, CASE WHEN link.linked THEN coalesce(member.person_id, '') ELSE '' END,
+       coalesce(verdict.verdict, '')
+FROM link
+LEFT JOIN verdict ON verdict.link_id = link.link_id
+LEFT JOIN member ON member.registry = link.registry_l AND member.subject = link.subject_l
+WHERE link.linkage_id = ? AND (link.registry_l = ? OR link.registry_r = ?)
+"""
+
+
+@dataclass(frozen=True)
+class Publisher:
+    """Publishes the links of one linkage."""
+
+    run: Run
+    store: Store
+
+    def publish(self, found: Sequence[FoundLinks]) -> None:
+        """Publish to every registry that is still here; one that fails is lost to the linkage."""
+        asks: list[Ask[str, int]] = []
+        missing = tuple(each.name for each in self.run.federation.missing)
+        for name in self.run.federation.present:
+            publications = list(self._of(name, found))
+            self.run.progress.expect(len(publications))
+            for start in range(0, len(publications), PUBLICATIONS_A_REQUEST):
+                batch = publications[start : start + PUBLICATIONS_A_REQUEST]
+                call = partial(_publish_at, self.run.linkage_id, self.run.epoch, missing, batch)
+                asks.append(Ask(name, name, call))
+        for _, count in self.run.federation.ask(asks):
+            self.run.progress.advance(count)
+
+    def _of(self, registry: str, found: Sequence[FoundLinks]) -> Iterator[Publication]:
+        handles = _handles(registry, found)
+        with self.store.reading() as cursor:
+            rows = duck.rows(cursor, _LINKS, [self.run.linkage_id, registry, registry])
+        for row in rows:
+            yield _publication(row, registry, handles.get(row[0], (b"", b"")))
+
+
+def _handles(registry: str, found: Sequence[FoundLinks]) -> dict[str, tuple[bytes, bytes]]:
+    """Own and partner handle of each link of a registry."""
+    handles = {}
+    for each in found:
+        if registry not in {each.left, each.right}:
+            continue
+        own, other = packed(each.left_handle), packed(each.right_handle)
+        if registry == each.right:
+            own, other = other, own
+        for link, one, two in zip(each.ids(), own, other, strict=True):
+            handles[link] = (one.tobytes(), two.tobytes())
+    return handles
+
+
+def _publication(row: tuple[Any, ...], registry: str, handles: tuple[bytes, bytes]) -> Publication:
+    link, left, left_subject, right, right_subject, weight, probability, person, verdict = row
+    own, partner, partner_subject = left_subject, right, right_subject
+    if registry == right:
+        own, partner, partner_subject = right_subject, left, left_subject
+    return Publication(
+        link_id=link,
+        subject=own,
+        partner=partner,
+        partner_subject=partner_subject,
+        weight=weight,
+        probability=probability,
+        person_id=person,
+        verdict=verdict,
+        own_handle=handles[0],
+        partner_handle=handles[1],
+    )
+
+
+def _publish_at(
+    linkage_id: str,
+    epoch: str,
+    missing: tuple[str, ...],
+    publications: list[Publication],
+    peer: RegistryPeer,
+) -> int:
+    peer.publish(linkage_id, epoch, missing, publications)
+    return len(publications)

@@ -1,0 +1,372 @@
+"""A registry over gRPC: one channel a job, deadlines on every call, all received is checked.
+
+Protobuf ends here. A peer that sends more rows than it was asked for, columns of different lengths,
+ids out of range or a stream without its trailer is treated like one that broke off.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from kinlink.registry.v1 import registry_pb2 as pb
+from kinlink.registry.v1 import registry_pb2_grpc
+from kinlink.type.v1 import profile_pb2
+from kinlink_core import wire
+from kinlink_core.encoding import keys
+from kinlink_core.encoding.chance import CHANCE_PAIRS_MAX
+from kinlink_core.errors import BrokenStreamError, KinlinkError, Reason
+from kinlink_core.runtime.channel import open_channel, translated
+from kinlink_core.runtime.identity import Role
+
+from kinlink_linker.domain import ids_of, no_ids, packed
+from kinlink_linker.peer import (
+    Description,
+    Disclosed,
+    FeedHeader,
+    FeedRows,
+    PeerProfile,
+    Proofs,
+    Refined,
+    SieveWords,
+)
+from kinlink_linker.sealed_frames import joined_frames, nothing_sealed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from kinlink_core.encoding.schema import Schema
+    from kinlink_core.runtime.cards import Card
+    from kinlink_core.runtime.metrics import RuntimeMetrics
+    from kinlink_core.runtime.tls import TlsFiles
+
+    from kinlink_linker.domain import U8, Ids
+    from kinlink_linker.peer import (
+        DiscloseRequest,
+        Islands,
+        Publication,
+        SealRequest,
+        SieveRequest,
+    )
+
+CONNECT_SECONDS: Final = 15.0
+UNARY_SECONDS: Final = 60.0
+FEED_SECONDS: Final = 3_600.0
+STREAM_SECONDS: Final = 300.0
+
+PROFILES_MAX: Final = 8
+REFINED_ROWS_MAX: Final = 4_000_000
+
+_EPOCH: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_MODES: Final = {
+    profile_pb2.MODE_PLAIN: keys.MODE_PLAIN,
+    profile_pb2.MODE_KEY_SERVER: keys.MODE_KEY_SERVER,
+}
+_VERDICTS: Final = {
+    "": pb.VERDICT_UNSPECIFIED,
+    "CONFIRMED": pb.VERDICT_CONFIRMED,
+    "REJECTED": pb.VERDICT_REJECTED,
+    "UNSURE": pb.VERDICT_UNSURE,
+}
+# Errors that say the whole request was refused for a reason that rows have a code for.
+_REFUSED_WHOLE: Final = {
+    Reason.HANDLES_UNKNOWN: wire.Refusal.UNKNOWN_HANDLE,
+    Reason.PROOF_REFUSED: wire.Refusal.PROOF_REFUSED,
+    Reason.QUOTA_EXCEEDED: wire.Refusal.OVER_QUOTA,
+    Reason.ABOVE_CAP: wire.Refusal.ABOVE_CAP,
+}
+
+Item = TypeVar("Item", bound=np.generic)
+
+
+class GrpcRegistryPeer:
+    """`peer.RegistryPeer` over mutual TLS."""
+
+    def __init__(
+        self,
+        name: str,
+        address: str,
+        tls: TlsFiles,
+        schema: Schema,
+        metrics: RuntimeMetrics | None = None,
+    ) -> None:
+        self._name = name
+        self._schema = schema
+        self._channel = open_channel(address, tls, role=Role.REGISTRY, name=name, metrics=metrics)
+        self._stub = registry_pb2_grpc.RegistryServiceStub(self._channel)
+        self._received = 0
+        self._lock = threading.Lock()
+
+    @property
+    def name(self) -> str:
+        """The registry's configured name."""
+        return self._name
+
+    @property
+    def bytes_received(self) -> int:
+        """Message bytes received so far."""
+        return self._received
+
+    def close(self) -> None:
+        """Cancel what is in flight and close the channel."""
+        self._channel.close()
+
+    def describe(self) -> Description:
+        """Ask for identity, profiles and feed position."""
+        answer = self._unary(self._stub.GetRegistry, pb.GetRegistryRequest(), CONNECT_SECONDS)
+        if answer.registry != self._name:
+            raise _broken("it answers under another name")
+        if len(answer.profiles) > PROFILES_MAX:
+            raise _broken("it serves too many epochs")
+        return Description(
+            registry=answer.registry,
+            profiles=tuple(_profile(each) for each in answer.profiles),
+            card=wire.read_card(answer.card),
+            records=answer.records,
+            feed_id=answer.feed_id,
+            last_sequence=answer.last_sequence,
+        )
+
+    def feed(
+        self, epoch: str, feed_id: str, after_sequence: int
+    ) -> Iterator[FeedHeader | FeedRows]:
+        """Stream the header and then the events after a position."""
+        request = pb.StreamTokensRequest(
+            epoch=epoch, feed_id=feed_id, after_sequence=after_sequence
+        )
+        stream = wire.read_stream(
+            self._stream(self._stub.StreamTokens, request, FEED_SECONDS), wire.TokenRows.read
+        )
+        _check_epoch(stream.epoch, epoch)
+        header = stream.header
+        yield FeedHeader(header.feed_id, header.reset, header.last_sequence, stream.rows)
+        for rows in stream:
+            handle, token = ids_of(rows.handle), ids_of(rows.token)
+            yield FeedRows(rows.sequence, rows.event, rows.pass_index, handle, token)
+
+    def prove(self, epoch: str, partner: str, pass_index: int, tokens: Ids) -> Proofs:
+        """Ask for membership proofs of tokens a partner shares."""
+        request = pb.ProveMembershipRequest(
+            epoch=epoch, partner=partner, pass_index=pass_index, tokens=packed(tokens).tobytes()
+        )
+        answer = self._unary(self._stub.ProveMembership, request, UNARY_SECONDS)
+        rows = wire.ProofRows.read(answer)
+        _expect(rows.rows, len(tokens))
+        return Proofs(rows.counts, ids_of(rows.proofs))
+
+    def refine(self, epoch: str, pass_index: int, level: int, tokens: Ids) -> Refined:
+        """Ask for finer tokens under tokens of the level above."""
+        request = pb.RefineTokensRequest(
+            epoch=epoch, pass_index=pass_index, level=level, tokens=packed(tokens).tobytes()
+        )
+        parts = self._rows(
+            self._stub.RefineTokens, request, wire.RefinedRows.read, epoch, REFINED_ROWS_MAX
+        )
+        parent = _joined([part.parent_index for part in parts], np.empty(0, np.uint32))
+        wire.check_index("parent_index", parent, len(tokens))
+        return Refined(
+            parent,
+            _joined([ids_of(part.handle) for part in parts], no_ids()),
+            _joined([ids_of(part.token) for part in parts], no_ids()),
+        )
+
+    def sieve(self, linkage_id: str, epoch: str, request: SieveRequest) -> SieveWords:
+        """Ask for the masked words of own handles."""
+        message = pb.StreamSieveRequest(
+            linkage_id=linkage_id,
+            epoch=epoch,
+            partner=wire.card_message(request.partner),
+            pass_index=request.pass_index,
+            islands=_islands(request.islands),
+            handles=packed(request.handles).tobytes(),
+            island_index=request.island_index.astype("<u4").tobytes(),
+        )
+        rows = len(request.handles)
+        read = wire.SieveRows.read
+        try:
+            parts = self._rows(self._stub.StreamSieve, message, read, epoch, rows)
+        except KinlinkError as error:
+            return SieveWords(np.zeros(rows, np.uint64), _refused_whole(error, rows))
+        words = _joined([part.word for part in parts], np.empty(0, np.uint64))
+        refusal = _joined([part.refusal for part in parts], np.empty(0, np.uint8))
+        _expect(len(refusal), rows)
+        return SieveWords(words, refusal)
+
+    def seal(self, linkage_id: str, epoch: str, request: SealRequest) -> wire.SealedRows:
+        """Ask for one side of pairs."""
+        message = pb.StreamSealedPairsRequest(
+            linkage_id=linkage_id,
+            epoch=epoch,
+            partner=wire.card_message(request.partner),
+            pass_index=request.pass_index,
+            islands=_islands(request.islands),
+            own_handles=packed(request.own).tobytes(),
+            partner_handles=packed(request.others).tobytes(),
+            island_index=request.island_index.astype("<u4").tobytes(),
+        )
+        rows = len(request.own)
+        try:
+            parts = self._rows(self._stub.StreamSealedPairs, message, self._pair_rows, epoch, rows)
+        except KinlinkError as error:
+            return nothing_sealed(self._schema, _refused_whole(error, rows))
+        sealed = joined_frames(self._schema, parts)
+        _expect(sealed.rows, rows)
+        return sealed
+
+    def chance(self, epoch: str, partner: Card, partner_records: int) -> wire.SealedRows:
+        """Ask for one side of randomly drawn pairs."""
+        request = pb.StreamChancePairsRequest(
+            epoch=epoch, partner=wire.card_message(partner), partner_records=partner_records
+        )
+        parts = self._rows(
+            self._stub.StreamChancePairs, request, self._chance_rows, epoch, CHANCE_PAIRS_MAX
+        )
+        return joined_frames(self._schema, parts)
+
+    def disclose(self, linkage_id: str, epoch: str, request: DiscloseRequest) -> Disclosed:
+        """Ask for the subjects of scored pairs."""
+        rows = len(request.own)
+        message = pb.DiscloseSubjectsRequest(
+            linkage_id=linkage_id,
+            epoch=epoch,
+            partner=wire.card_message(request.partner),
+            own_handles=packed(request.own).tobytes(),
+            partner_handles=packed(request.others).tobytes(),
+            partner_tags=np.ascontiguousarray(request.partner_tags).tobytes(),
+            weights=request.weights.astype("<f4").tobytes(),
+        )
+        try:
+            answer = self._unary(self._stub.DiscloseSubjects, message, UNARY_SECONDS)
+        except KinlinkError as error:
+            return Disclosed(np.zeros((rows, 2), np.uint64), _refused_whole(error, rows))
+        disclosed = wire.DisclosedRows.read(answer)
+        _expect(disclosed.rows, rows)
+        return Disclosed(ids_of(disclosed.subjects), disclosed.refusal)
+
+    def publish(
+        self,
+        linkage_id: str,
+        epoch: str,
+        missing: Sequence[str],
+        publications: Sequence[Publication],
+    ) -> int:
+        """Tell the registry of links that touch it; return how many it took."""
+        request = pb.PublishLinksRequest(
+            linkage_id=linkage_id,
+            epoch=epoch,
+            missing_registries=missing,
+            links=[_published(each) for each in publications],
+        )
+        answer = self._unary(self._stub.PublishLinks, request, UNARY_SECONDS)
+        return int(answer.accepted)
+
+    def _pair_rows(self, message: Any) -> wire.SealedRows:
+        return wire.SealedRows.read(message, self._schema)
+
+    def _chance_rows(self, message: Any) -> wire.SealedRows:
+        return wire.SealedRows.read(message, self._schema, chance=True)
+
+    def _rows(
+        self,
+        method: Callable[..., Any],
+        request: Any,
+        read: Callable[[Any], Any],
+        epoch: str,
+        rows_max: int,
+    ) -> list[Any]:
+        """Read a whole stream of columns between its header and its trailer."""
+        stream = wire.read_stream(self._stream(method, request, STREAM_SECONDS), read)
+        _check_epoch(stream.epoch, epoch)
+        if stream.rows > rows_max:
+            raise _broken("it announces more rows than were asked for")
+        return list(stream)
+
+    def _unary(self, method: Callable[..., Any], request: Any, seconds: float) -> Any:
+        with translated(self._name):
+            answer = method(request, timeout=seconds)
+        self._count(answer)
+        return answer
+
+    def _stream(self, method: Callable[..., Any], request: Any, seconds: float) -> Iterator[Any]:
+        with translated(self._name):
+            call = method(request, timeout=seconds)
+            try:
+                for message in call:
+                    self._count(message)
+                    yield message
+            finally:
+                # Whoever stops reading early must not leave the registry sealing.
+                call.cancel()
+
+    def _count(self, message: Any) -> None:
+        with self._lock:
+            self._received += message.ByteSize()
+
+
+def _profile(message: profile_pb2.Profile) -> PeerProfile:
+    if not _EPOCH.fullmatch(message.epoch):
+        raise _broken(
+            "it names an epoch by more than letters, digits, dots, dashes and underscores"
+        )
+    return PeerProfile(
+        federation=message.federation,
+        schema_fingerprint=message.schema_fingerprint,
+        encoding_version=message.encoding_version,
+        mode=_MODES.get(message.mode, "unknown"),
+        epoch=message.epoch,
+        canary=message.canary,
+    )
+
+
+def _islands(islands: Islands) -> pb.IslandColumns:
+    return pb.IslandColumns(
+        token=packed(islands.token).tobytes(),
+        partner_count=islands.partner_count.astype("<u4").tobytes(),
+        proof=packed(islands.proof).tobytes(),
+    )
+
+
+def _published(publication: Publication) -> pb.PublishedLink:
+    return pb.PublishedLink(
+        link_id=publication.link_id,
+        subject=publication.subject,
+        partner=publication.partner,
+        partner_subject=publication.partner_subject,
+        match_weight=publication.weight,
+        match_probability=publication.probability,
+        person_id=publication.person_id,
+        verdict=_VERDICTS[publication.verdict],
+        removed=publication.removed,
+        own_handle=publication.own_handle,
+        partner_handle=publication.partner_handle,
+    )
+
+
+def _refused_whole(error: KinlinkError, rows: int) -> U8:
+    """Refusal codes for a request that was refused as a whole; other errors are raised on."""
+    if error.reason not in _REFUSED_WHOLE:
+        raise error
+    return np.full(rows, _REFUSED_WHOLE[error.reason], np.uint8)
+
+
+def _joined(parts: list[npt.NDArray[Item]], empty: npt.NDArray[Item]) -> npt.NDArray[Item]:
+    return np.concatenate([empty, *parts])
+
+
+def _expect(rows: int, asked: int) -> None:
+    if rows != asked:
+        raise _broken("it answered another number of rows than were asked for")
+
+
+def _check_epoch(answered: str, asked: str) -> None:
+    if answered != asked:
+        raise _broken("it answered for another epoch")
+
+
+def _broken(what: str) -> BrokenStreamError:
+    return BrokenStreamError(
+        Reason.STREAM_CUT, f"The registry does not keep to the protocol: {what}.", detail=what
+    )

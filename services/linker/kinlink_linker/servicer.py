@@ -1,0 +1,408 @@
+"""`LinkerService`: protobuf in and out, the audit, limits of requests; the rest is `Node`'s."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import threading
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from kinlink.linker.v1 import linker_pb2 as pb
+from kinlink.linker.v1 import linker_pb2_grpc
+from kinlink.registry.v1 import registry_pb2
+from kinlink_core.errors import InvalidInputError, QuotaError, Reason
+from kinlink_core.runtime.identity import Role
+from kinlink_core.runtime.interceptor import caller
+from kinlink_core.runtime.server import Service
+
+from kinlink_linker.domain import LinkageOrder, Threshold, Verdict
+from kinlink_linker.link_query import (
+    LinkFilter,
+    LinkOrder,
+    decoded,
+    encoded,
+    page_size,
+    token_fault,
+)
+from kinlink_linker.model import MODEL_BYTES_MAX, Model
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kinlink_core.runtime.audit import AuditLog
+
+    from kinlink_linker.domain import Link, Linkage, RegistryStatus
+    from kinlink_linker.node import Node
+
+SERVICE_NAME: Final = "kinlink.linker.v1.LinkerService"
+REASON_CHARS_MAX: Final = 2_000
+NAME_CHARS_MAX: Final = 128
+REGISTRIES_NAMED_MAX: Final = 256
+
+_READERS: Final = frozenset({Role.GATEWAY, Role.OPERATOR})
+POLICY: Final = {
+    "ListRegistries": _READERS,
+    "CreateLinkage": _READERS,
+    "GetLinkage": _READERS,
+    "ListLinkages": _READERS,
+    "CancelLinkage": _READERS,
+    "WatchLinkage": _READERS,
+    "ListLinks": _READERS,
+    "GetLink": _READERS,
+    "StreamLinks": _READERS,
+    # Only the gateway knows which analyst decides.
+    "DecideLink": frozenset({Role.GATEWAY}),
+    "GetModel": _READERS,
+    "SetModel": frozenset({Role.OPERATOR}),
+}
+
+_ORDERS: Final = {
+    pb.LINK_ORDER_UNSPECIFIED: LinkOrder.WEIGHT_DESC,
+    pb.LINK_ORDER_WEIGHT_DESC: LinkOrder.WEIGHT_DESC,
+    pb.LINK_ORDER_WEIGHT_ASC: LinkOrder.WEIGHT_ASC,
+    pb.LINK_ORDER_CREATED_DESC: LinkOrder.CREATED_DESC,
+}
+_VERDICTS: Final = {
+    registry_pb2.VERDICT_CONFIRMED: Verdict.CONFIRMED,
+    registry_pb2.VERDICT_REJECTED: Verdict.REJECTED,
+    registry_pb2.VERDICT_UNSURE: Verdict.UNSURE,
+}
+_VERDICT_NUMBERS: Final = {verdict: number for number, verdict in _VERDICTS.items()}
+# A linkage's own model is named by its id; other names cannot be mistaken for one.
+_MODEL_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+
+
+class LinkerServicer(linker_pb2_grpc.LinkerServiceServicer):
+    """Answers the gateway and operators."""
+
+    def __init__(self, node: Node, audit: AuditLog, *, watchers_max: int) -> None:
+        self._node = node
+        self._audit = audit
+        self._watchers = threading.BoundedSemaphore(watchers_max)
+        self._stopping = threading.Event()
+
+    def stop_with(self, stopping: threading.Event) -> None:
+        """End streams when this is set."""
+        self._stopping = stopping
+
+    def ListRegistries(  # noqa: N802
+        self,
+        request: pb.ListRegistriesRequest,  # noqa: ARG002
+        context: Any,  # noqa: ARG002
+    ) -> pb.ListRegistriesResponse:
+        """All configured registries as they were last seen."""
+        return pb.ListRegistriesResponse(
+            registries=[_registry(status) for status in self._node.watch.all()]
+        )
+
+    def CreateLinkage(  # noqa: N802
+        self,
+        request: pb.CreateLinkageRequest,
+        context: Any,  # noqa: ARG002
+    ) -> pb.CreateLinkageResponse:
+        """Start a linkage."""
+        actor = str(caller())
+        linkage = self._node.linkages.create(_order(request, actor))
+        self._audit.write(
+            "linkage-created", actor, linkage=linkage.id, purpose=linkage.order.purpose
+        )
+        return pb.CreateLinkageResponse(linkage=_linkage(linkage))
+
+    def GetLinkage(  # noqa: N802
+        self,
+        request: pb.GetLinkageRequest,
+        context: Any,  # noqa: ARG002
+    ) -> pb.GetLinkageResponse:
+        """One linkage as it stands."""
+        return pb.GetLinkageResponse(linkage=_linkage(self._node.linkages.get(request.id)))
+
+    def ListLinkages(  # noqa: N802
+        self,
+        request: pb.ListLinkagesRequest,
+        context: Any,  # noqa: ARG002
+    ) -> pb.ListLinkagesResponse:
+        """Linkages, newest first."""
+        size = page_size(request.page_size)
+        before = _linkage_position(request.page_token) if request.page_token else None
+        found = self._node.linkages.page(size + 1, before)
+        token = ""
+        if len(found) > size:
+            last = found[size - 1]
+            token = encoded(json.dumps([last.created_at.isoformat(), last.id]))
+        return pb.ListLinkagesResponse(
+            linkages=[_linkage(each) for each in found[:size]], next_page_token=token
+        )
+
+    def CancelLinkage(  # noqa: N802
+        self,
+        request: pb.CancelLinkageRequest,
+        context: Any,  # noqa: ARG002
+    ) -> pb.CancelLinkageResponse:
+        """Ask a linkage to end."""
+        linkage = self._node.linkages.cancel(request.id)
+        self._audit.write("linkage-cancelled", str(caller()), linkage=linkage.id)
+        return pb.CancelLinkageResponse(linkage=_linkage(linkage))
+
+    def WatchLinkage(  # noqa: N802
+        self, request: pb.WatchLinkageRequest, context: Any
+    ) -> Iterator[pb.WatchLinkageResponse]:
+        """The linkage each time it changes, until it ends."""
+        if not self._watchers.acquire(blocking=False):
+            raise QuotaError(Reason.TOO_MANY_REQUESTS, "Too many watch already; try again.")
+        try:
+            for linkage in self._node.linkages.watch(
+                request.id, lambda: self._stopping.is_set() or not context.is_active()
+            ):
+                yield pb.WatchLinkageResponse(linkage=_linkage(linkage))
+        finally:
+            self._watchers.release()
+
+    def ListLinks(  # noqa: N802
+        self,
+        request: pb.ListLinksRequest,
+        context: Any,  # noqa: ARG002
+    ) -> pb.ListLinksResponse:
+        """One page of links."""
+        if request.order not in _ORDERS:
+            raise _malformed("order is not one of the known ones.")
+        page = self._node.links.page(
+            _filter(request.filter), _ORDERS[request.order], request.page_size, request.page_token
+        )
+        return pb.ListLinksResponse(
+            links=[_link(each) for each in page.links],
+            next_page_token=page.next_token,
+            total=page.total,
+        )
+
+    def GetLink(  # noqa: N802
+        self,
+        request: pb.GetLinkRequest,
+        context: Any,  # noqa: ARG002
+    ) -> pb.GetLinkResponse:
+        """One link with its evidence."""
+        explained = self._node.explain(request.id)
+        return pb.GetLinkResponse(
+            link=_link(explained.link),
+            evidence=[
+                pb.Evidence(
+                    field=each.field,
+                    level=each.level,
+                    weight=each.weight,
+                    m_probability=each.m,
+                    u_probability=each.u,
+                )
+                for each in explained.evidence
+            ],
+            prior_weight=explained.prior_weight,
+        )
+
+    def StreamLinks(  # noqa: N802
+        self, request: pb.StreamLinksRequest, context: Any
+    ) -> Iterator[pb.StreamLinksResponse]:
+        """All links of a filter, best first."""
+        for batch in self._node.links.stream(_filter(request.filter)):
+            if self._stopping.is_set() or not context.is_active():
+                return
+            yield pb.StreamLinksResponse(links=[_link(each) for each in batch])
+
+    def DecideLink(  # noqa: N802
+        self,
+        request: pb.DecideLinkRequest,
+        context: Any,  # noqa: ARG002
+    ) -> pb.DecideLinkResponse:
+        """Record a verdict and publish it to both registries."""
+        if request.verdict not in _VERDICTS:
+            raise _malformed("verdict must be confirmed, rejected or unsure.")
+        if not request.decided_by:
+            raise _malformed("decided_by must name the analyst.")
+        _check_length("decided_by", request.decided_by, NAME_CHARS_MAX)
+        _check_length("reason", request.reason, REASON_CHARS_MAX)
+        verdict = _VERDICTS[request.verdict]
+        self._node.links.get(request.id)
+        # Written first: a verdict that the audit cannot hold is not taken.
+        self._audit.write(
+            "link-decided", str(caller()), link=request.id, verdict=verdict, by=request.decided_by
+        )
+        link = self._node.decide(request.id, verdict, request.reason, request.decided_by)
+        return pb.DecideLinkResponse(link=_link(link))
+
+    def GetModel(  # noqa: N802
+        self,
+        request: pb.GetModelRequest,
+        context: Any,  # noqa: ARG002
+    ) -> pb.GetModelResponse:
+        """A model by name, or the newest."""
+        name, body = self._node.models.get(request.name)
+        return pb.GetModelResponse(name=name, model_json=body)
+
+    def SetModel(  # noqa: N802
+        self,
+        request: pb.SetModelRequest,
+        context: Any,  # noqa: ARG002
+    ) -> pb.SetModelResponse:
+        """Keep a model under a name."""
+        if not _MODEL_NAME.fullmatch(request.name):
+            raise _malformed("A model's name has 1 to 64 of a-z, 0-9, ., _ and -.")
+        if self._node.is_linkage(request.name):
+            raise _malformed("This is the name of a linkage's own model, which never changes.")
+        _check_length("model_json", request.model_json, MODEL_BYTES_MAX)
+        model = Model.from_json(request.model_json, self._node.schema)
+        self._node.models.save(request.name, model.to_json())
+        self._audit.write("model-set", str(caller()), model=request.name)
+        return pb.SetModelResponse(name=request.name)
+
+
+def service(servicer: LinkerServicer) -> Service:
+    """The service, with who may call what."""
+    return Service(
+        linker_pb2_grpc.add_LinkerServiceServicer_to_server, servicer, SERVICE_NAME, POLICY
+    )
+
+
+def _order(request: pb.CreateLinkageRequest, actor: str) -> LinkageOrder:
+    if len(request.registries) > REGISTRIES_NAMED_MAX:
+        raise _malformed(f"registries names more than {REGISTRIES_NAMED_MAX}.")
+    threshold = Threshold()
+    match request.WhichOneof("threshold"):
+        case "threshold_probability":
+            threshold = Threshold(probability=request.threshold_probability)
+        case "threshold_weight":
+            if not math.isfinite(request.threshold_weight):
+                raise _malformed("threshold_weight must be a finite number of bits.")
+            threshold = Threshold(weight=request.threshold_weight)
+    return LinkageOrder(threshold, tuple(request.registries), request.model, request.purpose, actor)
+
+
+def _filter(message: pb.LinkFilter) -> LinkFilter:
+    for name in ("probability_min", "probability_max"):
+        value = getattr(message, name)
+        if not 0 <= value <= 1:
+            raise _malformed(f"filter.{name} must be between 0 and 1.")
+    for name in ("linkage_id", "registry", "person_id"):
+        _check_length(f"filter.{name}", getattr(message, name), NAME_CHARS_MAX)
+    strangers = set(message.verdicts) - set(_VERDICTS)
+    if strangers:
+        raise _malformed("filter.verdicts holds one that is not known.")
+    return LinkFilter(
+        linkage_id=message.linkage_id,
+        registry=message.registry,
+        probability_min=message.probability_min,
+        probability_max=message.probability_max,
+        person_id=message.person_id,
+        verdicts=tuple(sorted({_VERDICTS[each] for each in message.verdicts})),
+        undecided_only=message.undecided_only,
+        include_disclosed=message.include_disclosed,
+    )
+
+
+def _linkage_position(token: str) -> tuple[datetime, str]:
+    try:
+        created_at, linkage_id = json.loads(decoded(token))
+        return datetime.fromisoformat(created_at), str(linkage_id)
+    except (ValueError, TypeError) as error:
+        raise token_fault() from error
+
+
+def _registry(status: RegistryStatus) -> pb.Registry:
+    return pb.Registry(
+        name=status.name,
+        state=_number(pb.RegistryState, "REGISTRY_STATE", status.state),
+        reason=status.reason,
+        epoch=status.epoch,
+        records=status.records,
+        tokens=status.tokens,
+        lag=status.lag,
+        synced_at=_time(status.synced_at),
+    )
+
+
+def _linkage(linkage: Linkage) -> pb.Linkage:
+    return pb.Linkage(
+        id=linkage.id,
+        state=_number(pb.LinkageState, "LINKAGE_STATE", linkage.state),
+        epoch=linkage.epoch,
+        threshold_probability=linkage.threshold_probability,
+        stages=[
+            pb.Stage(name=each.name, seconds=each.seconds, done=each.done, total=each.total)
+            for each in linkage.stages
+        ],
+        passes=[
+            pb.PassCounts(
+                **{"pass": each.pass_id},
+                tokens=each.tokens,
+                islands=each.islands,
+                refined=each.refined,
+                dropped_over_cap=each.dropped_over_cap,
+                dropped_proof=each.dropped_proof,
+                pairs=each.pairs,
+                sieved_out=each.sieved_out,
+                sealed=each.sealed,
+                refused=each.refused,
+            )
+            for each in linkage.passes
+        ],
+        missing_registries=[
+            pb.MissingRegistry(name=each.name, reason=each.reason, detail=each.detail)
+            for each in linkage.missing
+        ],
+        candidate_pairs=linkage.candidate_pairs,
+        disclosed_pairs=linkage.disclosed_pairs,
+        links=linkage.links,
+        persons=linkage.persons,
+        error_reason=linkage.error_reason,
+        error_detail=linkage.error_detail,
+        created_at=_time(linkage.created_at),
+        ended_at=_time(linkage.ended_at),
+        created_by=linkage.order.created_by,
+        em_iterations=linkage.em_iterations,
+        bytes_received=linkage.bytes_received,
+    )
+
+
+def _link(link: Link) -> pb.Link:
+    return pb.Link(
+        id=link.id,
+        linkage_id=link.linkage_id,
+        registry_l=link.registry_l,
+        subject_l=link.subject_l.hex(),
+        registry_r=link.registry_r,
+        subject_r=link.subject_r.hex(),
+        match_weight=link.weight,
+        match_probability=link.probability,
+        linked=link.linked,
+        person_id=link.person_id,
+        **{"pass": link.pass_id},
+        verdict=_VERDICT_NUMBERS[link.verdict]
+        if link.verdict
+        else registry_pb2.VERDICT_UNSPECIFIED,
+        verdict_reason=link.verdict_reason,
+        verdict_by=link.verdict_by,
+        created_at=_time(link.created_at),
+        missing_registries=link.missing,
+    )
+
+
+def _number(enum: Any, prefix: str, state: str) -> Any:
+    """The number of a state's name; a state the protocol does not know is unspecified."""
+    names = dict(enum.items())
+    return names.get(f"{prefix}_{state}", 0)
+
+
+def _time(moment: datetime | None) -> Timestamp | None:
+    if moment is None:
+        return None
+    stamp = Timestamp()
+    stamp.FromDatetime(moment.astimezone(UTC))
+    return stamp
+
+
+def _check_length(name: str, text: str, limit: int) -> None:
+    if len(text) > limit:
+        raise _malformed(f"{name} has more than {limit} characters.")
+
+
+def _malformed(sentence: str) -> InvalidInputError:
+    return InvalidInputError(Reason.REQUEST_MALFORMED, sentence)

@@ -1,0 +1,235 @@
+"""Links: ids, merging of passes, thresholds, one-to-one, pages, the store's versions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kinlink_core.errors import InvalidInputError, PreconditionError, Reason
+from kinlink_linker.domain import Verdict, ids_of
+from kinlink_linker.duck import DuckLimits
+from kinlink_linker.link_query import LinkFilter, LinkOrder
+from kinlink_linker.links import LinkRule, ScoredPairs, link_id, merge, probability_of, weight_of
+from kinlink_linker.migrations import MIGRATIONS
+from kinlink_linker.store import Store
+from unit.linker.centre import centre, registries
+from unit.linker.fake_registry import as_ids, digest
+
+LIMITS = DuckLimits("128MB", 1)
+
+
+def scored(weights: list[float]) -> ScoredPairs:
+    count = len(weights)
+    handles = as_ids([digest("handle", number) for number in range(count)])
+    empty = np.zeros((count, 32), np.uint8)
+    weight = np.array(weights)
+    pairs = ScoredPairs(
+        "a",
+        "b",
+        np.zeros(count, np.uint16),
+        handles,
+        handles,
+        empty,
+        empty,
+        np.zeros((count, 3), np.uint8),
+        weight,
+        1 / (1 + 2.0**-weight),
+    )
+    return ScoredPairs.concatenate([pairs])
+
+
+def subjects(numbers: list[int]) -> np.ndarray:
+    return as_ids([digest("subject", number) for number in numbers])
+
+
+def test_of_several_pairs_of_the_same_subjects_the_best_is_kept() -> None:
+    found = merge(
+        scored([1.0, 5.0, 3.0, 4.0]),
+        subjects([1, 2, 1, 2]),
+        subjects([1, 2, 1, 2]),
+        LinkRule(4.5, one_to_one=False),
+    )
+    assert found.weight.tolist() == [5.0, 4.0]
+    assert found.linked.tolist() == [True, False]
+
+
+def test_one_to_one_takes_the_best_pair_of_each_subject() -> None:
+    found = merge(
+        scored([9.0, 8.0, 7.0, 6.0]),
+        subjects([1, 1, 2, 3]),
+        subjects([1, 2, 2, 2]),
+        LinkRule(5.0, one_to_one=True),
+    )
+    assert found.linked.tolist() == [True, False, True, False]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5), st.floats(-9, 9)), max_size=30),
+    st.floats(-9, 9),
+)
+def test_one_to_one_never_links_a_subject_twice_and_wastes_no_pair(
+    pairs: list[tuple[int, int, float]], threshold: float
+) -> None:
+    pairs = sorted(pairs, key=lambda pair: -pair[2])
+    left = subjects([one for one, _, _ in pairs]) if pairs else ids_of(np.empty((0, 16), np.uint8))
+    right = subjects([two for _, two, _ in pairs]) if pairs else left
+    weight = np.array([each for _, _, each in pairs])
+    linked = LinkRule(threshold, one_to_one=True).linked(left, right, weight)
+    lefts = [pairs[row][0] for row in np.flatnonzero(linked)]
+    rights = [pairs[row][1] for row in np.flatnonzero(linked)]
+    assert len(set(lefts)) == len(lefts)
+    assert len(set(rights)) == len(rights)
+    for row, (one, two, each) in enumerate(pairs):
+        if each >= threshold and not linked[row]:
+            assert one in lefts or two in rights
+
+
+@given(st.floats(-40, 40))
+def test_weight_and_probability_are_one_scale(weight: float) -> None:
+    assert weight_of(probability_of(weight)) == pytest.approx(weight, abs=1e-3)
+
+
+def test_a_link_id_depends_on_both_subjects_and_registries() -> None:
+    one, other = bytes(16), bytes(range(16))
+    ids = {
+        link_id("a", one, "b", other),
+        link_id("a", other, "b", one),
+        link_id("a", one, "c", other),
+        link_id("ab", one, "", other),
+    }
+    assert len(ids) == 4
+    assert link_id("a", one, "b", other) == link_id("a", one, "b", other)
+
+
+@pytest.mark.parametrize("order", list(LinkOrder))
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_pages_hold_every_link_once_and_in_order(
+    tmp_path: Path, order: LinkOrder, size: int
+) -> None:
+    with centre(tmp_path, registries("a", "b", "c", people=range(8))) as made:
+        made.succeed()
+        found, token = [], ""
+        while True:
+            page = made.node.links.page(LinkFilter(), order, size, token)
+            assert page.total == 24
+            found += page.links
+            token = page.next_token
+            if not token:
+                break
+        assert len({link.id for link in found}) == len(found) == 24
+        weights = [link.weight for link in found]
+        if order is LinkOrder.WEIGHT_DESC:
+            assert weights == sorted(weights, reverse=True)
+        if order is LinkOrder.WEIGHT_ASC:
+            assert weights == sorted(weights)
+        streamed = [link for batch in made.node.links.stream(LinkFilter()) for link in batch]
+        assert {link.id for link in streamed} == {link.id for link in found}
+
+
+def test_a_page_token_of_another_list_is_refused(tmp_path: Path) -> None:
+    with centre(tmp_path, registries("a", "b", people=range(5))) as made:
+        made.succeed()
+        token = made.node.links.page(LinkFilter(), LinkOrder.WEIGHT_DESC, 2, "").next_token
+        for chosen, order, text in (
+            (LinkFilter(registry="a"), LinkOrder.WEIGHT_DESC, token),
+            (LinkFilter(), LinkOrder.WEIGHT_ASC, token),
+            (LinkFilter(), LinkOrder.WEIGHT_DESC, "nonsense"),
+            (LinkFilter(), LinkOrder.WEIGHT_DESC, "x" * 10_000),
+            (LinkFilter(), LinkOrder.WEIGHT_DESC, "WzFd"),
+        ):
+            with pytest.raises(InvalidInputError):
+                made.node.links.page(chosen, order, 2, text)
+
+
+def test_filters_choose_what_they_say(tmp_path: Path) -> None:
+    with centre(tmp_path, registries("a", "b", "c", people=range(4))) as made:
+        linkage = made.succeed()
+
+        def found(**chosen: object) -> int:
+            page = made.node.links.page(LinkFilter(**chosen), LinkOrder.WEIGHT_DESC, 0, "")
+            assert page.total == len(page.links)
+            return page.total
+
+        link = made.node.links.page(LinkFilter(), LinkOrder.WEIGHT_DESC, 1, "").links[0]
+        assert found() == found(linkage_id=linkage.id) == 12
+        assert found(linkage_id="another") == 0
+        assert found(registry="b") == 8
+        assert found(registry="nowhere") == 0
+        assert found(person_id=link.person_id) == 3
+        assert found(probability_min=0.999999999) == 0
+        assert found(probability_max=0.5) == 0
+        made.node.decide(link.id, Verdict.REJECTED, "", "officer")
+        assert found() == 11
+        assert found(undecided_only=True) == 11
+        assert found(verdicts=(Verdict.REJECTED,)) == 1
+        assert found(verdicts=(Verdict.CONFIRMED,)) == 0
+        assert found(include_disclosed=True) == 12
+
+
+def test_the_evidence_and_the_prior_add_up_to_the_weight(tmp_path: Path) -> None:
+    with centre(tmp_path, registries("a", "b", people=range(4))) as made:
+        made.succeed()
+        link = made.node.links.page(LinkFilter(), LinkOrder.WEIGHT_DESC, 1, "").links[0]
+        explained = made.node.explain(link.id)
+        total = explained.prior_weight + sum(each.weight for each in explained.evidence)
+        assert total == pytest.approx(link.weight)
+
+
+def test_a_store_of_an_older_version_is_migrated_and_keeps_what_it_holds(tmp_path: Path) -> None:
+    old = Store(tmp_path, LIMITS)
+    with old.writing() as cursor:
+        cursor.execute("INSERT INTO erased VALUES ('kept')")
+    old.close()
+    newer = (*MIGRATIONS, "ALTER TABLE erased ADD COLUMN why VARCHAR DEFAULT 'old'")
+    new = Store(tmp_path, LIMITS, newer)
+    with new.reading() as cursor:
+        assert cursor.execute("SELECT * FROM erased").fetchall() == [("kept", "old")]
+    new.close()
+    with pytest.raises(PreconditionError) as raised:
+        Store(tmp_path, LIMITS)
+    assert raised.value.reason is Reason.STORE_VERSION
+
+
+def test_a_failed_migration_leaves_the_store_as_it_was(tmp_path: Path) -> None:
+    Store(tmp_path, LIMITS).close()
+    with pytest.raises(Exception, match="log of this process"):
+        Store(tmp_path, LIMITS, (*MIGRATIONS, "DROP TABLE erased; SELECT nonsense FROM nowhere"))
+    again = Store(tmp_path, LIMITS)
+    with again.reading() as cursor:
+        assert cursor.execute("SELECT count(*) FROM erased").fetchall() == [(0,)]
+    again.close()
+
+
+def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+    store = Store(tmp_path, LIMITS)
+    with pytest.raises(ZeroDivisionError), store.writing() as cursor:
+        cursor.execute("INSERT INTO erased VALUES ('half')")
+        raise ZeroDivisionError
+    with store.reading() as cursor:
+        assert cursor.execute("SELECT count(*) FROM erased").fetchall() == [(0,)]
+    store.close()
+
+
+def test_the_store_holds_no_handle_no_token_and_nothing_sealed(tmp_path: Path) -> None:
+    fakes = registries("a", "b", people=range(6))
+    with centre(tmp_path, fakes) as made:
+        made.succeed()
+    secrets = {bytes(handle) for fake in fakes for handle in fake.handles}
+    secrets |= {row[4] for fake in fakes for row in fake.feed}
+    content = (tmp_path / "linker.duckdb").read_bytes()
+    assert all(secret not in content for secret in secrets)
+    with duckdb.connect(str(tmp_path / "linker.duckdb"), read_only=True) as file:
+        dump = str([file.execute(f"SELECT * FROM {t}").fetchall() for t in ("link", "outbox")])
+    assert all(str(secret)[2:-1] not in dump for secret in secrets)
+    # The control: subjects are there, so the search would find what is.
+    subject = next(iter(fakes[0].subjects.values()))
+    assert str(subject)[2:-1] in dump
+
+
+settings.register_profile("linker", deadline=None)
+settings.load_profile("linker")

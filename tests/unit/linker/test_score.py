@@ -1,0 +1,210 @@
+"""Training recovers what generated the pairs; scoring says what Splink would say."""
+
+from __future__ import annotations
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pytest
+from kinlink_core.encoding.schema import parse_schema
+from kinlink_core.errors import InvalidInputError
+from kinlink_linker import score
+from kinlink_linker.compare import NULL_LEVEL, Levels
+from kinlink_linker.model import Model
+
+SCHEMA = parse_schema(
+    """
+name: score_test
+fields:
+  - {name: family, kind: name, entropy_bits: 9}
+  - {name: given, kind: name, entropy_bits: 9}
+  - {name: dob, kind: date}
+  - {name: sex, kind: code, entropy_bits: 1}
+passes:
+  - {id: names, parts: {family: exact, given: exact}}
+  - {id: part, parts: {given: "prefix(3)", dob: exact}}
+  - {id: rare, parts: {family: exact, dob: exact}}
+""",
+    source="test",
+)
+COUNTS = [len(field.levels) + 1 for field in SCHEMA.fields]
+U = [
+    np.array([0.02, 0.01, 0.02, 0.15, 0.80]),
+    np.array([0.03, 0.01, 0.03, 0.13, 0.80]),
+    np.array([0.001, 0.001, 0.008, 0.02, 0.02, 0.05, 0.90]),
+    np.array([0.5, 0.5]),
+]
+M = [
+    np.array([0.80, 0.08, 0.04, 0.03, 0.05]),
+    np.array([0.70, 0.12, 0.06, 0.04, 0.08]),
+    np.array([0.85, 0.03, 0.06, 0.02, 0.01, 0.01, 0.02]),
+    np.array([0.98, 0.02]),
+]
+# Among pairs that share three letters, given names agree far more often than by chance.
+U_GIVEN_PART = np.array([0.30, 0.30, 0.25, 0.10, 0.05])
+
+
+def draw(
+    rng: np.random.Generator, count: int, distributions: list[np.ndarray], missing: float = 0.1
+) -> Levels:
+    columns = [rng.choice(len(p), count, p=p) for p in distributions]
+    levels = np.column_stack(columns).astype(np.uint8)
+    levels[rng.random(levels.shape) < missing] = NULL_LEVEL
+    return levels
+
+
+def pairs(
+    rng: np.random.Generator, count: int, share: float, u: list[np.ndarray]
+) -> tuple[Levels, np.ndarray]:
+    matches = rng.random(count) < share
+    levels = draw(rng, count, u)
+    levels[matches] = draw(rng, int(matches.sum()), M)
+    return levels, matches
+
+
+@pytest.fixture(scope="module")
+def world() -> tuple[dict[str, Levels], Levels, Model]:
+    rng = np.random.default_rng(7)
+    names, _ = pairs(rng, 20_000, 0.4, U)
+    part, _ = pairs(rng, 20_000, 0.3, [U[0], U_GIVEN_PART, *U[2:]])
+    chance = draw(rng, 60_000, U)
+    by_pass = {"names": names, "part": part}
+    return by_pass, chance, score.train(SCHEMA, by_pass, chance)
+
+
+def test_chance_pairs_give_u(world: tuple[dict[str, Levels], Levels, Model]) -> None:
+    estimated = score.chance_agreement(SCHEMA, world[1])
+    for field, u in zip(SCHEMA.fields, U, strict=True):
+        assert np.allclose(estimated[field.name], u, atol=5 * np.sqrt(0.25 / 54_000))
+
+
+def test_em_recovers_m_and_the_share_of_matches(
+    world: tuple[dict[str, Levels], Levels, Model],
+) -> None:
+    model = world[2]
+    assert abs(model.passes["names"].probability - 0.4) < 0.02
+    assert abs(model.passes["part"].probability - 0.3) < 0.02
+    for pass_id, field in (("names", 2), ("part", 0), ("part", 3)):
+        estimated = [level.m for level in model.passes[pass_id].fields[SCHEMA.fields[field].name]]
+        assert np.allclose(estimated, M[field], atol=0.03)
+
+
+def test_a_partly_fixed_field_gets_the_u_of_its_pass(
+    world: tuple[dict[str, Levels], Levels, Model],
+) -> None:
+    estimated = [level.u for level in world[2].passes["part"].fields["given"]]
+    assert np.allclose(estimated, U_GIVEN_PART, atol=0.03)
+
+
+def test_a_field_that_a_pass_fixes_takes_no_part_in_it(
+    world: tuple[dict[str, Levels], Levels, Model],
+) -> None:
+    assert set(world[2].passes["names"].fields) == {"dob", "sex"}
+
+
+def test_a_pass_without_pairs_borrows_from_the_others(
+    world: tuple[dict[str, Levels], Levels, Model],
+) -> None:
+    rare = world[2].passes["rare"]
+    assert set(rare.fields) == {"given", "sex"}
+    assert 0.2 < rare.probability < 0.5
+    assert np.allclose(sum(level.m for level in rare.fields["sex"]), 1)
+
+
+def test_probabilities_are_calibrated_on_fresh_pairs(
+    world: tuple[dict[str, Levels], Levels, Model],
+) -> None:
+    fresh, matches = pairs(np.random.default_rng(99), 40_000, 0.4, U)
+    probability = score.score(SCHEMA, world[2], "names", fresh).probability
+    for low, high in ((0, 0.1), (0.1, 0.5), (0.5, 0.9), (0.9, 1.01)):
+        chosen = (probability >= low) & (probability < high)
+        if chosen.sum() > 500:
+            assert abs(probability[chosen].mean() - matches[chosen].mean()) < 0.05
+
+
+def test_weights_are_those_that_splink_predicts(
+    world: tuple[dict[str, Levels], Levels, Model],
+) -> None:
+    import splink.comparison_level_library as cll
+    import splink.comparison_library as cl
+    from splink import DuckDBAPI, Linker, SettingsCreator, block_on
+
+    by_pass, _, model = world
+    levels, trained = by_pass["part"][:2000], model.passes["part"]
+    comparisons = []
+    for name, parameters in trained.fields.items():
+        column = f"level_{name}_l"
+        steps = [cll.CustomLevel(f"{column} = {NULL_LEVEL}").configure(is_null_level=True)]
+        steps += [
+            cll.CustomLevel(f"{column} = {i}").configure(m_probability=p.m, u_probability=p.u)
+            for i, p in enumerate(parameters)
+        ]
+        comparisons.append(cl.CustomComparison(output_column_name=name, comparison_levels=[*steps]))
+    number = np.arange(len(levels))
+    columns = {f"level_{f.name}": levels[:, i] for i, f in enumerate(SCHEMA.fields)}
+    table = pa.table({"unique_id": number, "pair": number, **columns})
+    with duckdb.connect() as connection:
+        api = DuckDBAPI(connection=connection)
+        linker = Linker(
+            [api.register(table, dataset_display_name=side) for side in ("l", "r")],
+            SettingsCreator(
+                link_type="link_only",
+                comparisons=comparisons,
+                blocking_rules_to_generate_predictions=[block_on("pair")],
+                probability_two_random_records_match=trained.probability,
+            ),
+            log_level=None,
+        )
+        predicted = linker.inference.predict().as_pyarrow_table().sort_by("unique_id_l")
+    ours = score.score(SCHEMA, model, "part", levels)
+    assert np.allclose(predicted["match_weight"].to_numpy(), ours.weight, atol=1e-9)
+    assert np.allclose(predicted["match_probability"].to_numpy(), ours.probability, atol=1e-9)
+
+
+def test_prior_and_evidence_add_up_to_the_weight(
+    world: tuple[dict[str, Levels], Levels, Model],
+) -> None:
+    by_pass, _, model = world
+    levels = by_pass["names"][:50]
+    weights = score.score(SCHEMA, model, "names", levels).weight
+    for row, weight in zip(levels, weights, strict=True):
+        found = score.evidence(SCHEMA, model, "names", row)
+        assert [each.field for each in found] == [field.name for field in SCHEMA.fields]
+        assert found[0].level == "fixed by the pass"
+        total = model.passes["names"].prior_weight + sum(each.weight for each in found)
+        assert total == pytest.approx(weight)
+
+
+def test_training_survives_pairs_that_are_all_alike() -> None:
+    alike = np.zeros((500, len(SCHEMA.fields)), np.uint8)
+    chance = draw(np.random.default_rng(1), 5000, U)
+    model = score.train(SCHEMA, {"part": alike, "names": alike}, chance)
+    assert (score.score(SCHEMA, model, "part", alike).probability > 0.9).all()
+
+
+def test_training_without_any_pairs_gives_a_usable_model() -> None:
+    model = score.train(SCHEMA, {}, np.empty((0, 4), np.uint8))
+    assert model.em_iterations == 0
+    assert set(model.passes) == {"names", "part", "rare"}
+
+
+def test_a_model_survives_its_file(world: tuple[dict[str, Levels], Levels, Model]) -> None:
+    assert Model.from_json(world[2].to_json(), SCHEMA) == world[2]
+
+
+@pytest.mark.parametrize(
+    ("find", "put", "says"),
+    [
+        ('"kinlink-model/1"', '"other/1"', "no Kinlink model"),
+        ('"same"', '"nearly"', "levels of field"),
+        ('"names": {', '"renamed": {', "no pass names"),
+        ('"probability": 0', '"probability": 7', "not between 0 and 1"),
+    ],
+)
+def test_a_model_that_does_not_fit_is_refused_with_the_reason(
+    world: tuple[dict[str, Levels], Levels, Model], find: str, put: str, says: str
+) -> None:
+    text = world[2].to_json()
+    assert find in text
+    with pytest.raises(InvalidInputError, match=says):
+        Model.from_json(text.replace(find, put), SCHEMA)
