@@ -1,0 +1,82 @@
+"""Who may do what: one table, default deny.
+
+An analyst judges links but starts nothing. An operator runs linkages and reads the audit but sees
+no link: nobody both steers the machine and reads what it says about people. A province reads what
+touches its own registry, and decides nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Role(StrEnum):
+    """What a token holder is here."""
+
+    ANALYST = "analyst"
+    OPERATOR = "operator"
+    PROVINCE = "province"
+
+
+class Action(StrEnum):
+    """Everything a person can ask for; also the verb in the audit."""
+
+    IDENTITY_READ = "identity.read"
+    REGISTRIES_READ = "registries.read"
+    LINKAGES_READ = "linkages.read"
+    LINKAGE_START = "linkage.start"
+    LINKAGE_CANCEL = "linkage.cancel"
+    LINKS_READ = "links.read"
+    LINKS_EXPORT = "links.export"
+    LINK_READ = "link.read"
+    LINK_DECIDE = "link.decide"
+    AUDIT_READ = "audit.read"
+    SIGN_IN = "sign-in"
+    SIGN_OUT = "sign-out"
+    AUTHENTICATE = "authenticate"
+    DECISION_FORGET = "decision.forget"
+
+
+_EVERYONE = frozenset(
+    {
+        Action.IDENTITY_READ,
+        Action.REGISTRIES_READ,
+        Action.LINKAGES_READ,
+        Action.SIGN_IN,
+        Action.SIGN_OUT,
+    }
+)
+
+POLICY: Mapping[Role, frozenset[Action]] = MappingProxyType(
+    {
+        Role.ANALYST: _EVERYONE
+        | {Action.LINKS_READ, Action.LINKS_EXPORT, Action.LINK_READ, Action.LINK_DECIDE},
+        Role.OPERATOR: _EVERYONE | {Action.LINKAGE_START, Action.LINKAGE_CANCEL, Action.AUDIT_READ},
+        Role.PROVINCE: _EVERYONE | {Action.LINKS_READ, Action.LINKS_EXPORT, Action.LINK_READ},
+    }
+)
+
+
+@dataclass(frozen=True)
+class Principal:
+    """A person as their token names them. `registry` is set for a province and for nobody else."""
+
+    token_id: str
+    name: str
+    role: Role
+    registry: str = ""
+
+    def may(self, action: Action) -> bool:
+        """Whether the policy table grants `action`."""
+        return action in POLICY.get(self.role, frozenset())
+
+    @property
+    def label(self) -> str:
+        """How the linker and the history name this person."""
+        return f"{self.name} ({self.role.value})"

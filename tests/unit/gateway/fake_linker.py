@@ -1,0 +1,284 @@
+"""A linker in memory, with the data of a small federation that looks like a real one."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from kinlink_core.errors import NotFoundError, Reason
+from kinlink_gateway.linker import (
+    Evidence,
+    ExplainedLink,
+    Link,
+    Linkage,
+    LinkagePage,
+    LinkageState,
+    LinkFilter,
+    LinkOrder,
+    LinkPage,
+    MissingRegistry,
+    PassCounts,
+    Registry,
+    RegistryState,
+    Stage,
+    Verdict,
+)
+
+START = datetime(2026, 11, 20, 8, 30, tzinfo=UTC)
+PROVINCES = ("shaanxi", "sichuan", "henan")
+STAGES = (
+    ("connect", 0.4, 3, 3),
+    ("collect", 2.1, 61_044, 61_044),
+    ("candidates", 0.9, 48_210, 48_210),
+    ("sieve", 3.2, 48_210, 48_210),
+    ("chance", 1.7, 30_000, 30_000),
+    ("seal", 6.3, 9_702, 9_702),
+    ("score", 2.8, 9_702, 9_702),
+    ("disclose", 0.8, 4_120, 4_120),
+    ("persons", 0.2, 2_871, 2_871),
+    ("publish", 0.5, 2_871, 2_871),
+)
+PRIOR_WEIGHT = -12.4
+FIELDS = (
+    ("name_zh", "same name", 9.8, 0.71, 0.0008),
+    ("birth_date", "same year and month", 7.3, 0.18, 0.0011),
+    ("sex", "same", 0.97, 0.99, 0.505),
+    ("birth_place", "close", 3.6, 0.3, 0.025),
+    ("address", "different", -1.9, 0.24, 0.89),
+    ("phone", "missing", 0.0, 1.0, 1.0),
+    ("blood_group", "same", 1.6, 0.93, 0.31),
+)
+
+
+def identifier(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
+
+
+def make_link(number: int, *, linkage: str, pair: tuple[str, str], weight: float) -> Link:
+    probability = 1 / (1 + 2**-weight)
+    linked = probability >= 0.5
+    return Link(
+        id=identifier("link", number),
+        linkage_id=linkage,
+        registry_l=min(pair),
+        subject_l=identifier("subject", number, min(pair)),
+        registry_r=max(pair),
+        subject_r=identifier("subject", number, max(pair)),
+        match_weight=weight,
+        match_probability=probability,
+        linked=linked,
+        person_id=identifier("person", number // 2) if linked else "",
+        blocking_pass="name_birth" if number % 3 else "birth_place_lsh",
+        created_at=START + timedelta(minutes=number),
+        missing_registries=("henan",) if linkage == "lk-partial" else (),
+    )
+
+
+class FakeLinker:
+    """Implements `Linker`; its attributes may be changed by a test."""
+
+    def __init__(self) -> None:
+        self.registries = {
+            "shaanxi": Registry(
+                "shaanxi", RegistryState.READY, "", "2026-11", 20_411, 81_250, 0, START
+            ),
+            "sichuan": Registry(
+                "sichuan", RegistryState.READY, "", "2026-11", 22_870, 90_112, 128, START
+            ),
+            "henan": Registry(
+                "henan",
+                RegistryState.UNREACHABLE,
+                "No answer within 10 seconds.",
+                "2026-11",
+                17_763,
+                70_004,
+                2_310,
+                START - timedelta(days=2),
+            ),
+        }
+        done = tuple(Stage(*stage) for stage in STAGES)
+        self.linkages = {
+            "lk-running": Linkage(
+                id="lk-running",
+                state=LinkageState.RUNNING,
+                epoch="2026-11",
+                threshold_probability=0.5,
+                created_at=START + timedelta(hours=3),
+                created_by="gateway",
+                stages=(*done[:5], Stage("seal", 2.2, 4_100, 9_702)),
+                candidate_pairs=48_210,
+                disclosed_pairs=0,
+                links=0,
+                persons=0,
+                em_iterations=0,
+            ),
+            "lk-partial": Linkage(
+                id="lk-partial",
+                state=LinkageState.PARTIAL,
+                epoch="2026-11",
+                threshold_probability=0.5,
+                created_at=START + timedelta(hours=1),
+                ended_at=START + timedelta(hours=1, seconds=19),
+                created_by="gateway",
+                stages=done,
+                passes=(
+                    PassCounts("name_birth", 41_200, 8_120, 14, 6, 0, 21_844, 15_002, 6_842, 0),
+                    PassCounts(
+                        "birth_place_lsh", 19_844, 5_031, 210, 92, 1, 26_366, 23_506, 2_860, 4
+                    ),
+                ),
+                missing_registries=(
+                    MissingRegistry("henan", "UNREACHABLE", "No answer within 10 seconds."),
+                ),
+                candidate_pairs=48_210,
+                disclosed_pairs=4_120,
+                links=2_871,
+                persons=2_644,
+                em_iterations=11,
+                bytes_received={"shaanxi": 8_412_003, "sichuan": 9_018_220},
+            ),
+            "lk-first": Linkage(
+                id="lk-first",
+                state=LinkageState.SUCCEEDED,
+                epoch="2026-11",
+                threshold_probability=0.5,
+                created_at=START,
+                ended_at=START + timedelta(seconds=21),
+                created_by="gateway",
+                stages=done,
+                candidate_pairs=60_002,
+                disclosed_pairs=5_003,
+                links=3_010,
+                persons=2_800,
+                em_iterations=9,
+                bytes_received=dict.fromkeys(PROVINCES, 7_000_000),
+            ),
+        }
+        pairs = (("shaanxi", "sichuan"), ("henan", "sichuan"), ("henan", "shaanxi"))
+        self.links = {
+            link.id: link
+            for link in (
+                make_link(
+                    number,
+                    linkage="lk-first" if number % 4 else "lk-partial",
+                    pair=pairs[number % 3 if number % 4 else 0],
+                    weight=round(24 - number * 0.2, 2),
+                )
+                for number in range(132)
+            )
+        }
+        self.calls: list[str] = []
+        self.fail: Exception | None = None
+        self.fail_stream_after: int | None = None
+
+    def list_registries(self) -> tuple[Registry, ...]:
+        self._begin("list_registries")
+        return tuple(self.registries[name] for name in sorted(self.registries))
+
+    def create_linkage(
+        self, *, threshold_probability: float | None, registries: tuple[str, ...], purpose: str
+    ) -> Linkage:
+        self._begin(f"create_linkage {threshold_probability} {registries} {purpose}")
+        linkage = Linkage(
+            id=f"lk-new{len(self.linkages)}",
+            state=LinkageState.PENDING,
+            epoch="2026-11",
+            threshold_probability=threshold_probability or 0.5,
+            created_at=START + timedelta(days=1),
+        )
+        self.linkages[linkage.id] = linkage
+        return linkage
+
+    def get_linkage(self, linkage_id: str) -> Linkage:
+        self._begin("get_linkage")
+        if linkage_id not in self.linkages:
+            raise NotFoundError(Reason.LINKAGE_NOT_FOUND)
+        return self.linkages[linkage_id]
+
+    def list_linkages(self, *, page_size: int, page_token: str) -> LinkagePage:
+        self._begin("list_linkages")
+        ordered = sorted(self.linkages.values(), key=lambda item: item.created_at or START)[::-1]
+        first = int(page_token or 0)
+        more = first + page_size < len(ordered)
+        return LinkagePage(
+            tuple(ordered[first : first + page_size]), str(first + page_size) if more else ""
+        )
+
+    def cancel_linkage(self, linkage_id: str) -> Linkage:
+        self._begin("cancel_linkage")
+        linkage = replace(self.linkages[linkage_id], state=LinkageState.CANCELLED, ended_at=START)
+        self.linkages[linkage_id] = linkage
+        return linkage
+
+    def list_links(
+        self, link_filter: LinkFilter, *, order: LinkOrder, page_size: int, page_token: str
+    ) -> LinkPage:
+        self._begin("list_links")
+        keys = {
+            LinkOrder.WEIGHT_DESC: lambda link: -link.match_weight,
+            LinkOrder.WEIGHT_ASC: lambda link: link.match_weight,
+            LinkOrder.CREATED_DESC: lambda link: -(link.created_at or START).timestamp(),
+        }
+        matching = sorted(self._matching(link_filter), key=keys[order])
+        first = int(page_token or 0)
+        more = first + page_size < len(matching)
+        return LinkPage(
+            tuple(matching[first : first + page_size]),
+            str(first + page_size) if more else "",
+            len(matching),
+        )
+
+    def stream_links(self, link_filter: LinkFilter) -> Iterator[tuple[Link, ...]]:
+        self._begin("stream_links")
+        matching = self._matching(link_filter)
+        for first in range(0, len(matching), 20):
+            if self.fail_stream_after is not None and first >= self.fail_stream_after:
+                raise RuntimeError("the stream broke")
+            yield tuple(matching[first : first + 20])
+
+    def get_link(self, link_id: str) -> ExplainedLink:
+        self._begin("get_link")
+        if link_id not in self.links:
+            raise NotFoundError(Reason.LINK_NOT_FOUND)
+        link = self.links[link_id]
+        known = sum(weight for _, _, weight, _, _ in FIELDS[1:])
+        first = round(link.match_weight - PRIOR_WEIGHT - known, 6)
+        name, level, _, m, _ = FIELDS[0]
+        evidence = (
+            Evidence(name, level, first, m, m / 2**first if math.isfinite(first) else 1.0),
+            *(Evidence(*field) for field in FIELDS[1:]),
+        )
+        return ExplainedLink(link, evidence, PRIOR_WEIGHT)
+
+    def decide_link(self, link_id: str, *, verdict: Verdict, reason: str, by: str) -> Link:
+        self._begin("decide_link")
+        link = replace(self.links[link_id], verdict=verdict, verdict_reason=reason, verdict_by=by)
+        self.links[link_id] = link
+        return link
+
+    def close(self) -> None:
+        self._begin("close")
+
+    def _begin(self, call: str) -> None:
+        self.calls.append(call)
+        if self.fail is not None:
+            raise self.fail
+
+    def _matching(self, link_filter: LinkFilter) -> list[Link]:
+        high = 1.0 if link_filter.probability_max is None else link_filter.probability_max
+
+        def fits(link: Link) -> bool:
+            return (
+                link_filter.linkage_id in {"", link.linkage_id}
+                and (not link_filter.registry or link.touches(link_filter.registry))
+                and link_filter.probability_min <= link.match_probability <= high
+                and link_filter.person_id in {"", link.person_id}
+                and (not link_filter.verdicts or link.verdict in link_filter.verdicts)
+                and not (link_filter.undecided_only and link.verdict)
+                and (link.linked or link_filter.include_disclosed)
+            )
+
+        return [link for link in self.links.values() if fits(link)]
