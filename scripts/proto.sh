@@ -6,5 +6,5 @@ python=${PYTHON:-python3}
 rm -rf proto/gen/kinlink
 mkdir -p proto/gen
 "$python" -m grpc_tools.protoc -I proto \
-  --python_out=proto/gen --grpc_python_out=proto/gen --mypy_out=proto/gen --mypy_grpc_out=proto/gen \
+  --python_out=proto/gen --grpc_python_out=proto/gen --mypy_out=quiet:proto/gen --mypy_grpc_out=quiet:proto/gen \
   $(find proto/kinlink -name '*.proto' | sort)

@@ -1,0 +1,54 @@
+# `make` alone lists the targets. PYTHON=python3.12 chooses the interpreter of a new .venv.
+SHELL := /bin/sh
+PYTHON ?=
+export PYTHON
+BIN := .venv/bin
+LOCKS := requirements-build.lock pyproject.toml scripts/setup.sh
+HISTORICAL50K ?= ../shared/data/historical_figures_with_errors_50k.parquet
+PYTEST := $(BIN)/pytest $(PYTEST_FLAGS)
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow check format lock proto bench bench-quick clean images
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+
+demo: .venv/.run ## three registries, a linker and a gateway on this machine; Ctrl-C ends it
+	@end=; [ -t 1 ] || end=--exit; exec $(BIN)/kinlink demo $$end $(DEMO_FLAGS)
+
+test: .venv/.dev ## every test but the slow ones; installs their Debian packages where it may
+	@scripts/apt-extras prometheus chromium postgresql
+	$(PYTEST) -m 'not slow'
+
+test-slow: .venv/.dev ## image builds, large benches, load
+	@scripts/apt-extras prometheus chromium postgresql debootstrap buildah
+	$(PYTEST) -m slow
+
+check: .venv/.dev ## format, lint, types, imports, protocol, manifests, rules, docs
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python scripts/check.py $(STEPS)
+
+format: .venv/.dev ## rewrite the sources as `make check` wants them
+	$(BIN)/ruff format . && $(BIN)/ruff check --fix . && $(BIN)/buf format --write
+
+lock: .venv/.dev ## write the lock files again; UPGRADE=1 takes newer versions
+	scripts/lock.sh
+
+proto: .venv/.dev ## regenerate proto/gen
+	PATH="$(CURDIR)/$(BIN):$$PATH" PYTHON=$(BIN)/python scripts/proto.sh
+
+bench: bench-quick ## every benchmark beside its peer; HISTORICAL50K=FILE says where that set is
+	$(BIN)/python bench/historical50k.py $(HISTORICAL50K)
+
+bench-quick: .venv/.dev ## the benchmarks that end within minutes: FEBRL4
+	$(BIN)/python bench/febrl4.py
+
+images: ## build the three images with buildah
+	scripts/build-images.sh
+
+clean: ## remove .venv and every cache
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+
+.venv/.run: $(LOCKS) services/registry/requirements.lock services/linker/requirements.lock services/gateway/requirements.lock
+	@scripts/setup.sh run
+
+.venv/.dev: $(LOCKS) requirements.lock
+	@scripts/setup.sh dev

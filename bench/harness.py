@@ -1,0 +1,41 @@
+"""What the benches share: running a rehearsal as anyone would, and reading its report."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+BENCH = Path(__file__).resolve().parent
+# Stages of a linkage that the linker works in by itself; in the others it waits for registries.
+CENTRAL_STAGES = ("candidates", "score", "persons")
+
+
+def rehearse(
+    schema: Path, files: dict[str, Path], truth: Path, out: Path, *options: str
+) -> dict[str, Any]:
+    """Run `kinlink rehearse` in a process of its own; its report."""
+    registries = [word for name, path in files.items() for word in ("--registry", f"{name}={path}")]
+    command = [
+        *(sys.executable, "-m", "kinlink_local.cli", "rehearse"),
+        *("--schema", str(schema), *registries, "--truth", str(truth), "--out", str(out)),
+        *options,
+    ]
+    subprocess.run(command, check=True)
+    report: dict[str, Any] = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    return report
+
+
+def environment() -> dict[str, Any]:
+    """What a figure was measured on."""
+    return {"cpus": len(os.sched_getaffinity(0)), "python": sys.version.split()[0]}
+
+
+def write_json(path: Path | None, result: dict[str, Any]) -> None:
+    """Write a bench's result, if somewhere was named."""
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

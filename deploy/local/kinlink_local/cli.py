@@ -1,0 +1,155 @@
+"""The `kinlink` command: a whole federation on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+from kinlink_core.errors import KinlinkError
+
+from kinlink_local.errors import EXIT_FAILED, LocalError
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+RECORDS_DEFAULT: Final = 2_000
+SEED_DEFAULT: Final = 1988
+THRESHOLD_DEFAULT: Final = 0.5
+EXIT_INTERRUPTED: Final = 130
+SIGNAL_STATUS: Final = 128
+
+FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+class _Group(click.Group):
+    """Prints what went wrong, and exits 2 for bad input, 1 for failure, 130 for Ctrl-C."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        _end_on_signals()
+        try:
+            return super().invoke(ctx)
+        except LocalError as error:
+            click.echo(f"kinlink: {error}", err=True)
+            ctx.exit(error.exit_code)
+        except KinlinkError as error:
+            click.echo(f"kinlink: {error.public}", err=True)
+            ctx.exit(EXIT_FAILED)
+        except KeyboardInterrupt:
+            click.echo("kinlink: ended by Ctrl-C; all processes are stopped.", err=True)
+            ctx.exit(EXIT_INTERRUPTED)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="kinlink")
+def main() -> None:
+    """A whole federation on this machine: real processes, real certificates, real keys."""
+
+
+@main.command()
+@click.option("--exit", "leave", is_flag=True, help="Stop when all is shown, with a status.")
+@click.option("--dir", "folder", type=FOLDER, help="Keep everything here instead of nowhere.")
+@click.option("--records", default=RECORDS_DEFAULT, show_default=True, help="Of each registry.")
+@click.option("--seed", default=SEED_DEFAULT, show_default=True, help="Of the population.")
+@click.option(
+    "--browser/--no-browser",
+    default=None,
+    help="Open the gateway's page.  [default: if there is a desktop]",
+)
+def demo(
+    leave: bool,  # noqa: FBT001 - click passes flags so
+    folder: Path | None,
+    records: int,
+    seed: int,
+    browser: bool | None,  # noqa: FBT001
+) -> None:
+    """Link three synthetic provinces, find a child lost in 1988, and show how.
+
+    Starts three registries, a linker and a gateway as processes of their own, with freshly made
+    certificates and keys. The gateway's page stays open until Ctrl-C. With --exit the status is 0
+    only if the case was found and every check holds.
+    """
+    from kinlink_local.demo import run_demo
+
+    opens = _has_desktop() if browser is None else browser
+    holds = run_demo(
+        records=records, seed=seed, folder=folder, stay=not leave, browser=opens and not leave
+    )
+    sys.exit(0 if holds else EXIT_FAILED)
+
+
+@main.command()
+@click.option("--schema", type=click.Path(path_type=Path), required=True, help="Schema file.")
+@click.option(
+    "--registry",
+    "registries",
+    multiple=True,
+    required=True,
+    metavar="NAME=FILE",
+    help="A registry's CSV or Parquet file with a column record_id; at least two.",
+)
+@click.option(
+    "--truth", type=click.Path(path_type=Path), help="File of record_id,person_id to judge by."
+)
+@click.option(
+    "--threshold",
+    type=float,
+    default=THRESHOLD_DEFAULT,
+    show_default=True,
+    help="Link at or above this probability.",
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="Folder for the results."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+def rehearse(  # noqa: PLR0917 - click passes options by name
+    schema: Path,
+    registries: tuple[str, ...],
+    truth: Path | None,
+    threshold: float,
+    out: Path,
+    as_json: bool,  # noqa: FBT001 - click passes flags so
+) -> None:
+    """Link your own files as a federation of separate offices would.
+
+    Writes links.parquet (pairs at or above the threshold), pairs.parquet (all pairs above the
+    disclosure floor) and report.json into the folder.
+    """
+    from kinlink_local.inputs import plan_rehearsal
+    from kinlink_local.rehearsal import rehearse as run_rehearsal
+    from kinlink_local.report_display import show_report
+    from kinlink_local.stopwatch import Stopwatch
+
+    plan = plan_rehearsal(
+        schema=schema, registries=registries, truth=truth, threshold=threshold, out=out
+    )
+    report = run_rehearsal(plan, Stopwatch())
+    if as_json:
+        click.echo(json.dumps(report, indent=2, ensure_ascii=False))
+    else:
+        show_report(report, out)
+
+
+def _has_desktop() -> bool:
+    shown = sys.platform == "darwin" or any(
+        os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")
+    )
+    return shown and sys.stdout.isatty()
+
+
+def _end_on_signals() -> None:
+    """Let SIGTERM and a closed terminal end us as Ctrl-C does: with every process we started."""
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        sys.exit(SIGNAL_STATUS + number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, end)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""From files to a linkage: what the demo and the rehearsal do alike."""
+
+from __future__ import annotations
+
+import datetime as dt
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from kinlink_local.errors import LocalError
+from kinlink_local.inputs import RECORD_ID
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from kinlink_core.runtime.tls import TlsFiles
+
+    from kinlink_local.federation import Federation, Ingested
+    from kinlink_local.linker_client import LinkageView, LinkerClient
+    from kinlink_local.processes import Addresses, Supervisor
+    from kinlink_local.stopwatch import Stopwatch
+
+BACKGROUND_WORKERS: Final = 2
+
+
+@dataclass(frozen=True)
+class Started:
+    """A federation that serves, with its records loaded."""
+
+    ingested: dict[str, Ingested]
+    linker: Addresses
+    operator: TlsFiles
+    gateway: Addresses | None
+    analyst_token: str
+
+
+def start(
+    federation: Federation,
+    supervisor: Supervisor,
+    files: Mapping[str, Path],
+    stopwatch: Stopwatch,
+    *,
+    with_gateway: bool,
+) -> Started:
+    """Found a federation, hold its key ceremony, start it, load every registry's file."""
+    names = sorted(files)
+    federation.check_paths(names)
+    with stopwatch.stage("found", "Certificates, vaults and keys of every registry"):
+        federation.everywhere(federation.found_registry, names)
+    with stopwatch.stage("secret", "The epoch's secret, sealed from one registry to the others"):
+        federation.share_secret(f"{dt.datetime.now(dt.UTC):%Y-%m}", names)
+    with stopwatch.stage("start", "Registries start"):
+        services = {name: federation.start_registry(name) for name in names}
+        addresses = {name: supervisor.wait_ready(each).api for name, each in services.items()}
+    centre_parts = "linker and gateway start" if with_gateway else "linker starts"
+    with (
+        stopwatch.stage("ingest", f"Records in; {centre_parts}"),
+        ThreadPoolExecutor(BACKGROUND_WORKERS) as background,
+    ):
+        centre = background.submit(
+            _start_centre, federation, supervisor, addresses, with_gateway=with_gateway
+        )
+        try:
+            ingested = federation.everywhere(
+                lambda name: federation.ingest(name, files[name], RECORD_ID), names
+            )
+            linker, operator, gateway, token = centre.result()
+        except BaseException:
+            supervisor.stop()
+            raise
+    return Started(ingested, linker, operator, gateway, token)
+
+
+def _start_centre(
+    federation: Federation,
+    supervisor: Supervisor,
+    registries: Mapping[str, str],
+    *,
+    with_gateway: bool,
+) -> tuple[Addresses, TlsFiles, Addresses | None, str]:
+    service = federation.start_linker(registries)
+    operator = federation.make_operator()
+    linker = supervisor.wait_ready(service)
+    if not with_gateway:
+        return linker, operator, None, ""
+    gateway = federation.start_gateway(linker.api)
+    token = federation.make_analyst()
+    return linker, operator, supervisor.wait_ready(gateway), token
+
+
+def link(
+    client: LinkerClient, stopwatch: Stopwatch, *, threshold: float | None, purpose: str
+) -> LinkageView:
+    """Run a linkage to its end, showing how far it is.
+
+    Raises:
+        LocalError: It failed or was cancelled.
+    """
+    linkage_id = client.create_linkage(threshold=threshold, purpose=purpose)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    view: LinkageView | None = None
+    with Progress(*columns, console=stopwatch.console, transient=True) as progress:
+        task = progress.add_task("Linkage", total=None)
+        for view in client.watch(linkage_id):
+            if view.stages:
+                stage = view.stages[-1]
+                telling = f"Linkage: {stage.name}"
+                progress.update(
+                    task, description=telling, completed=stage.done, total=stage.total or None
+                )
+    if view is None or not view.succeeded:
+        state = view.state if view else "UNKNOWN"
+        raise LocalError(f"The linkage ended {state}. {view.error if view else ''}".strip())
+    for stage in view.stages:
+        stopwatch.seconds[stage.name] = stage.seconds
+    stopwatch.console.print(
+        f"[green]✓[/] {view.candidate_pairs:,} candidates, {view.links:,} links "
+        f"[dim]{sum(stage.seconds for stage in view.stages):.1f} s[/]"
+    )
+    return view

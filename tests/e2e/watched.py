@@ -1,0 +1,79 @@
+"""A federation on this machine in which all that linker and registries exchange is kept."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from e2e.relay import Proxy, Record, Wire
+from kinlink_core.runtime.identity import Role
+from kinlink_core.runtime.tls import TlsFiles
+from kinlink_local.federation import Federation
+from kinlink_local.linker_client import LinkerClient
+from kinlink_local.population import Population, make_population
+from kinlink_local.processes import Supervisor
+from kinlink_local.running import Started, start
+from kinlink_local.stopwatch import Stopwatch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from kinlink_local.processes import Service
+
+# The linker looks for retired epochs and deletions in rounds; here every second.
+ENVIRONMENT = {"KINLINK_LINKER_POLICY__SYNC_SECONDS": "1"}
+SCHEMA = Path(str(files("kinlink_local").joinpath("data/demo.yaml")))
+
+
+class WatchedFederation(Federation):
+    """Puts a wire and a proxy before every registry."""
+
+    def __init__(self, root: Path, supervisor: Supervisor) -> None:
+        super().__init__(root, "watched", SCHEMA, supervisor)
+        self.record = Record()
+        self.proxies: dict[str, Proxy] = {}
+        self.wires: dict[str, Wire] = {}
+
+    def start_linker(self, addresses: Mapping[str, str]) -> Service:
+        folder = self.root / "proxy"
+        self._certify(folder, Role.LINKER, "linker")
+        for name, address in addresses.items():
+            tls = TlsFiles.in_dir(folder)
+            self.proxies[name] = Proxy(name, address, self._ca, tls, self.record)
+            self.wires[name] = Wire(self.proxies[name].address)
+        return super().start_linker({name: wire.address for name, wire in self.wires.items()})
+
+    def stop(self) -> None:
+        for each in (*self.wires.values(), *self.proxies.values()):
+            each.stop()
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A federation that serves, with its population."""
+
+    federation: WatchedFederation
+    supervisor: Supervisor
+    population: Population
+    started: Started
+    client: LinkerClient
+    stopwatch: Stopwatch
+
+
+@contextmanager
+def watched_federation(folder: Path, records: int, seed: int = 11) -> Iterator[Watched]:
+    """Start three registries, and a linker that reaches them through wires and proxies."""
+    population = make_population(records, seed)
+    paths = population.write(folder / "data")
+    stopwatch = Stopwatch()
+    with Supervisor(ENVIRONMENT) as supervisor:
+        federation = WatchedFederation(folder / "federation", supervisor)
+        try:
+            started = start(federation, supervisor, paths, stopwatch, with_gateway=False)
+            with LinkerClient(started.linker.api, started.operator) as client:
+                yield Watched(federation, supervisor, population, started, client, stopwatch)
+        finally:
+            federation.stop()
