@@ -20,7 +20,6 @@ from kinlink_core.runtime.tls import TlsFiles
 from prometheus_client import CollectorRegistry
 
 from kinlink_registry import control, servicer
-from kinlink_registry.control_client import RemoteOffice, is_served
 from kinlink_registry.node import Instruments, measure, open_node
 from kinlink_registry.office import LocalOffice
 from kinlink_registry.settings import read_settings
@@ -63,14 +62,10 @@ def opened(home: Home) -> Iterator[Node]:
 
 
 @contextmanager
-def office(home: Home) -> Iterator[Office]:
-    """The officer's door: the serving process if there is one, else the vault itself."""
-    if is_served(home.socket):
-        with RemoteOffice(home.socket) as remote:
-            yield remote
-    else:
-        with opened(home) as node:
-            yield LocalOffice(node)
+def local_office(home: Home) -> Iterator[Office]:
+    """The officer's door where nothing serves: the vault itself."""
+    with opened(home) as node:
+        yield LocalOffice(node)
 
 
 @contextmanager
@@ -158,7 +153,8 @@ class _Housekeeper(threading.Thread):
         self.join()
 
     def _look(self) -> None:
-        self._node.epochs.sync()
+        self._node.vault.revive()
+        self._node.epochs.sync(self._stopped)
         if self._node.vault.generation != self._measured:
             self._measured = self._node.vault.generation
             measure(self._node)

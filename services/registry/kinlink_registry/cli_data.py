@@ -12,13 +12,15 @@ import click
 from kinlink_core.errors import InvalidInputError, PreconditionError, Reason
 from kinlink_core.runtime.audit import verify
 
+from kinlink_registry.domain import VERDICTS, IngestRequest
+from kinlink_registry.home import is_served
 from kinlink_registry.textfile import ENCODING_DEFAULT, ID_COLUMN_DEFAULT
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+    from kinlink_registry.domain import LocalLink
     from kinlink_registry.home import Home
-    from kinlink_registry.links import LocalLink
     from kinlink_registry.office import Office
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -55,7 +57,6 @@ def ingest(  # noqa: PLR0917 - click passes options by name
     the report names each rejected row, its field and the reason, and no value.
     """
     from kinlink_registry import show
-    from kinlink_registry.ingest import IngestRequest
 
     if (source is None) == (not query):
         raise InvalidInputError(
@@ -87,7 +88,7 @@ def ingest(  # noqa: PLR0917 - click passes options by name
 @click.pass_obj
 def consent(home: Home, change: str, local_ids: tuple[str, ...], listed: Path | None) -> None:
     """Withdraw people from linkage by their local ids, or grant it again."""
-    ids = [*local_ids, *(listed.read_text("utf-8").splitlines() if listed else ())]
+    ids = [*local_ids, *(_lines(listed) if listed else ())]
     if not ids:
         raise InvalidInputError(Reason.FILE_UNREADABLE, "Name local ids, or a --file of them.")
     with _office(home) as door:
@@ -175,10 +176,24 @@ def verify_audit(home: Home) -> None:
 
 
 def _office(home: Home) -> AbstractContextManager[Office]:
-    # DuckDB, gRPC and the encoding take a second to load: only commands that need them wait.
-    from kinlink_registry.app import office
+    """The serving process if there is one, else the vault itself.
 
-    return office(home)
+    DuckDB and the encoding take a second to load: only a command that opens the vault waits.
+    """
+    if is_served(home):
+        from kinlink_registry.control_client import RemoteOffice
+
+        return RemoteOffice(home.socket)
+    from kinlink_registry.app import local_office
+
+    return local_office(home)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text("utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise InvalidInputError(Reason.FILE_UNREADABLE, f"{path} is not UTF-8 text.") from None
 
 
 def _attach(text: str) -> str:
@@ -192,8 +207,6 @@ def _attach(text: str) -> str:
 
 
 def _link(local: LocalLink) -> dict[str, Any]:
-    from kinlink_registry.links import VERDICTS
-
     link = local.link
     return {
         "id": local.local_id,

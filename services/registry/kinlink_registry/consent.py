@@ -6,25 +6,17 @@ again.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kinlink_registry import columns, encodings, records
+from kinlink_registry.domain import Consent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kinlink_registry.node import Node
-
-
-@dataclass(frozen=True)
-class Consent:
-    """What a change of consent did."""
-
-    changed: int
-    unknown: int  # ids without a record; the change stands for them too
 
 
 def set_consent(node: Node, local_ids: Sequence[str], *, withdrawn: bool) -> Consent:

@@ -14,13 +14,13 @@ from kinlink_core.errors import InvalidInputError, Reason
 from kinlink_core.runtime.identity import Role
 from kinlink_core.runtime.server import Service
 
-from kinlink_registry.ingest import IngestRequest
+from kinlink_registry.domain import IngestRequest
 from kinlink_registry.textfile import ENCODING_DEFAULT, ID_COLUMN_DEFAULT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from kinlink_registry.links import LocalLink
+    from kinlink_registry.domain import LocalLink
     from kinlink_registry.office import Office
 
 SERVICE_NAME = "kinlink.registry.v1.ControlService"

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import socket
 from typing import TYPE_CHECKING, Any
 
 from kinlink.registry.v1 import control_pb2 as pb
 from kinlink.registry.v1 import control_pb2_grpc
 from kinlink_core.runtime.channel import open_local_channel, translated
 
-from kinlink_registry.consent import Consent
-from kinlink_registry.ingest import Progress
-from kinlink_registry.links import LocalLink, PublishedLink
+from kinlink_registry.domain import Consent, LocalLink, Progress, PublishedLink
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -20,23 +17,11 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from kinlink_registry.ingest import IngestRequest
+    from kinlink_registry.domain import IngestRequest
 
 _PEER = "the serving registry"
-CONNECT_SECONDS_MAX = 2.0
 # An ingest or a copy may take hours; gRPC wants a deadline all the same.
 OFFICE_SECONDS_MAX = 43_200.0
-
-
-def is_served(path: Path) -> bool:
-    """Whether a process answers on a local socket; a file that a crash left does not count."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-        client.settimeout(CONNECT_SECONDS_MAX)
-        try:
-            client.connect(str(path))
-        except OSError:
-            return False
-    return True
 
 
 class RemoteOffice:

@@ -19,13 +19,15 @@ from kinlink_registry import encodings, records
 from kinlink_registry.vault import read_meta, write_meta
 
 if TYPE_CHECKING:
+    from threading import Event
+
     from kinlink_core.encoding.schema import Schema
 
     from kinlink_registry.keyring import Keyring
     from kinlink_registry.session import Session
     from kinlink_registry.vault import Vault
 
-ENCODE_ROWS = 20_000
+ENCODE_ROWS = 10_000
 EPOCH_ID_MAX = 32
 FINGERPRINT = "schema_fingerprint"
 _PER_EPOCH = (
@@ -83,8 +85,11 @@ class EpochBook:
             self._canaries[epoch.mark] = canary_digest(self._schema, epoch.schedule)
         return self._canaries[epoch.mark]
 
-    def sync(self) -> None:
-        """Encode what new secrets ask for, forget what retired ones left."""
+    def sync(self, stopping: Event | None = None) -> None:
+        """Encode what new secrets ask for, forget what retired ones left.
+
+        It leaves off after a batch when `stopping` is set, and goes on the next time.
+        """
         with self._vault.only_writer():
             wanted = {name: self._open(0, name).mark for name in self._keyring.epochs()}
             with self._vault.reading() as session:
@@ -101,12 +106,12 @@ class EpochBook:
                         row = [next(free), name, wanted[name]]
                         session.run("INSERT INTO epoch VALUES (?, ?, ?, false)", row)
         for name in wanted:
-            self._complete(name)
+            self._complete(name, stopping)
 
-    def _complete(self, name: str) -> None:
+    def _complete(self, name: str, stopping: Event | None) -> None:
         """Encode, batch by batch, the live records that an epoch lacks."""
         complete = False
-        while not complete:
+        while not (complete or (stopping and stopping.is_set())):
             with self._vault.only_writer():
                 complete = self._complete_batch(name)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
 
 HOME_ENV = "KINLINK_REGISTRY_HOME"
 DIRECTORY_MODE = 0o700
+CONNECT_SECONDS_MAX = 2.0
 
 
 @dataclass(frozen=True)
@@ -89,3 +91,14 @@ def make_directory(path: Path) -> None:
     if not path.exists():
         make_directory(path.parent)
         path.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
+
+
+def is_served(home: Home) -> bool:
+    """Whether a process answers on the local socket; a file that a crash left does not count."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(CONNECT_SECONDS_MAX)
+        try:
+            client.connect(str(home.socket))
+        except OSError:
+            return False
+    return True

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from kinlink_core.errors import KinlinkError, QuotaError, Reason
+from kinlink_core.errors import InvalidInputError, KinlinkError, QuotaError, Reason
 
 from kinlink_registry import columns, encodings, records
+from kinlink_registry.domain import IngestRequest, Progress
 from kinlink_registry.report import Report, RowFault
 from kinlink_registry.rows import RowReader, Rows
 from kinlink_registry.source import SourceSpec, open_source
-from kinlink_registry.textfile import ENCODING_DEFAULT, ID_COLUMN_DEFAULT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -34,35 +34,7 @@ if TYPE_CHECKING:
     from kinlink_registry.session import Session
 
 # Rows of one transaction.
-BATCH_ROWS = 20_000
-
-
-@dataclass(frozen=True)
-class IngestRequest:
-    """What to take in, and how."""
-
-    path: str = ""
-    query: str = ""
-    id_column: str = ID_COLUMN_DEFAULT
-    dry_run: bool = False
-    delete: bool = False
-    report_path: str = ""
-    encoding: str = ENCODING_DEFAULT
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far an ingest is; counts of rows."""
-
-    rows_read: int = 0
-    rows_total: int = 0
-    added: int = 0
-    updated: int = 0
-    unchanged: int = 0
-    deleted: int = 0
-    rejected: int = 0
-    done: bool = False
-    report_path: str = ""
+BATCH_ROWS = 10_000
 
 
 @dataclass(frozen=True)
@@ -255,4 +227,6 @@ def _full_disk_named() -> Iterator[None]:
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise QuotaError(Reason.DISK_FULL) from error
-        raise
+        raise InvalidInputError(
+            Reason.FILE_UNREADABLE, f"{error.filename} cannot be used: {error.strerror}."
+        ) from error

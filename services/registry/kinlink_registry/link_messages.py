@@ -8,7 +8,7 @@ from typing import Any
 from kinlink_core.errors import InvalidInputError, Reason
 
 from kinlink_registry.columns import ID_BYTES
-from kinlink_registry.links import VERDICTS, PublishedLink
+from kinlink_registry.domain import VERDICTS, PublishedLink
 
 TEXT_CHARACTERS_MAX = 128
 

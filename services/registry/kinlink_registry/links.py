@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kinlink_registry import columns, records
+from kinlink_registry.domain import CONFIRMED, REJECTED, UNSPECIFIED, LocalLink, PublishedLink
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -17,38 +18,8 @@ if TYPE_CHECKING:
     from kinlink_registry.columns import Bytes
     from kinlink_registry.session import Session
 
-UNSPECIFIED, CONFIRMED, REJECTED, UNSURE = range(4)
-VERDICTS = ("", "confirmed", "rejected", "unsure")
 LINKS_A_PAGE = 1000
 _NO_HANDLE = bytes(columns.ID_BYTES)
-
-
-@dataclass(frozen=True)
-class PublishedLink:
-    """One link as the linker states it."""
-
-    link_id: str
-    subject: bytes
-    partner: str
-    partner_subject: bytes
-    match_weight: float
-    match_probability: float
-    person_id: str
-    verdict: int
-    removed: bool
-    own_handle: bytes
-    partner_handle: bytes
-
-
-@dataclass(frozen=True)
-class LocalLink:
-    """A link as the office sees it: by its own id of the person."""
-
-    local_id: str
-    link: PublishedLink
-    linkage_id: str
-    missing_registries: tuple[str, ...]
-    published_at: str
 
 
 @dataclass(frozen=True)

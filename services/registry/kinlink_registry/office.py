@@ -14,9 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from kinlink_registry.consent import Consent
-    from kinlink_registry.ingest import IngestRequest, Progress
-    from kinlink_registry.links import LocalLink
+    from kinlink_registry.domain import Consent, IngestRequest, LocalLink, Progress
     from kinlink_registry.node import Node
 
 

@@ -89,6 +89,8 @@ def domain_error(error: duckdb.Error) -> Exception:
             Reason.QUOTA_EXCEEDED,
             "The vault's memory limit is too small; raise vault.memory_limit.",
         )
+    elif isinstance(error, duckdb.ConnectionException):
+        found = UnavailableError(Reason.STORE_BUSY, "The vault is being opened again; try later.")
     elif isinstance(error, duckdb.TransactionException):
         found = ConflictError(Reason.STORE_BUSY, "The vault changed meanwhile; try again.")
     return found or error

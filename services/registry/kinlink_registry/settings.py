@@ -11,12 +11,14 @@ from kinlink_core.runtime.server import GRACE_SECONDS, WORKERS
 from pydantic import AfterValidator, Field
 
 from kinlink_registry.policy import Policy
-from kinlink_registry.vault import MEMORY_LIMIT_DEFAULT, THREADS_DEFAULT
 
 if TYPE_CHECKING:
     from kinlink_registry.home import Home
 
 ENV_PREFIX = "KINLINK_REGISTRY"
+MEMORY_LIMIT_DEFAULT = "1GB"
+THREADS_DEFAULT = 2
+OPEN_RECORDS_MB_DEFAULT = 512
 _MEMORY_LIMIT = r"^[1-9][0-9]* ?(MB|GB|MiB|GiB)$"
 
 FederationName = Annotated[str, AfterValidator(lambda name: check_name("federation", name))]
@@ -29,7 +31,7 @@ class VaultSettings(Settings):
     memory_limit: str = Field(default=MEMORY_LIMIT_DEFAULT, pattern=_MEMORY_LIMIT)
     threads: int = Field(default=THREADS_DEFAULT, ge=1, le=256)
     # Below this an epoch's records are all kept open in memory while they are sealed.
-    open_records_mb: int = Field(default=512, ge=0)
+    open_records_mb: int = Field(default=OPEN_RECORDS_MB_DEFAULT, ge=0)
     key_file: ConfigPath = Path("vault.key")
 
 

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from kinlink_registry.records import Refs
     from kinlink_registry.session import Session
 
-BUDGET_BYTES_DEFAULT = 512 << 20
 # What a record's tagged values take beside its fixed part, roughly.
 VALUES_BYTES = 512
 
@@ -60,9 +59,7 @@ class Opened:
 class Shelf:
     """Opens records; may be used from any thread."""
 
-    def __init__(
-        self, schema: Schema, cipher: VaultCipher, budget_bytes: int = BUDGET_BYTES_DEFAULT
-    ) -> None:
+    def __init__(self, schema: Schema, cipher: VaultCipher, budget_bytes: int) -> None:
         self._schema = schema
         self._cipher = cipher
         self._record_bytes = fixed_bytes(schema) + VALUES_BYTES

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from kinlink_registry import ingest
+from kinlink_registry import domain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 _SHARE = "{:.1%}"
 
 
-def followed(steps: Iterator[ingest.Progress], *, quiet: bool) -> ingest.Progress:
+def followed(steps: Iterator[domain.Progress], *, quiet: bool) -> domain.Progress:
     """Show an ingest as it goes, where there is a terminal; returns its last step."""
-    last = ingest.Progress()
+    last = domain.Progress()
     errors = Console(stderr=True)
     with Progress(
         TextColumn("reading"),
@@ -35,7 +35,7 @@ def followed(steps: Iterator[ingest.Progress], *, quiet: bool) -> ingest.Progres
     return last
 
 
-def ingested(done: ingest.Progress, *, dry_run: bool) -> None:
+def ingested(done: domain.Progress, *, dry_run: bool) -> None:
     """Print what an ingest did."""
     counts = [
         f"{getattr(done, name)} {name}"

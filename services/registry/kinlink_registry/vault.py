@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 from kinlink_core.errors import KinlinkError, PreconditionError, Reason
+from kinlink_core.runtime.files import SECRET_FILE_MODE
 
 from kinlink_registry.gate import Gate
 from kinlink_registry.migrations import MIGRATIONS, migrate
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from kinlink_registry.cipher import VaultCipher
     from kinlink_registry.migrations import Migration
 
-MEMORY_LIMIT_DEFAULT = "1GB"
-THREADS_DEFAULT = 2
 DRAIN_SECONDS_MAX = 60.0
 FEED_ID_BYTES = 8
 
@@ -47,8 +46,8 @@ class Vault:
         path: Path,
         cipher: VaultCipher,
         *,
-        memory_limit: str = MEMORY_LIMIT_DEFAULT,
-        threads: int = THREADS_DEFAULT,
+        memory_limit: str,
+        threads: int,
         migrations: tuple[Migration, ...] = MIGRATIONS,
     ) -> None:
         """Open or create the file, migrate it forward and check the key.
@@ -79,6 +78,7 @@ class Vault:
     def _open(self) -> duckdb.DuckDBPyConnection:
         root = connect(self.path, self._config)
         try:
+            self.path.chmod(SECRET_FILE_MODE)
             session = Session(root)
             migrate(session, self._migrations)
             check_key(session, self.cipher)
@@ -132,14 +132,19 @@ class Vault:
                 self._root = self._open()
             self._generation += 1
 
+    def revive(self) -> None:
+        """Reopen the file if it does not answer any more."""
+        with self._writer:
+            if not self._answers():
+                self.replaced(lambda: None)
+
     @contextmanager
     def _alive(self) -> Iterator[None]:
         """Reopen the file after a failure that DuckDB does not survive, such as a full disk."""
         try:
             yield
         except (KinlinkError, duckdb.Error):
-            if not self._answers():
-                self.replaced(lambda: None)
+            self.revive()
             raise
 
     def _answers(self) -> bool:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 from kinlink_core.errors import InvalidInputError, Reason
 from kinlink_registry import app, feed, ingest, node
+from kinlink_registry.domain import IngestRequest
 from kinlink_registry.home import Home
-from kinlink_registry.ingest import IngestRequest
 from unit.registry.rig import EPOCH, HEADER, Rig, Row, must, people, person, run, write_csv
 
 if TYPE_CHECKING:

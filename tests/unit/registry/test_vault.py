@@ -27,20 +27,24 @@ SECOND = Migration(
 )
 
 
+def open_vault(path: Path, key: bytes, migrations: tuple[Migration, ...] = MIGRATIONS) -> Vault:
+    return Vault(path, VaultCipher(key), memory_limit="200MB", threads=1, migrations=migrations)
+
+
 @pytest.fixture
 def vault(tmp_path: Path) -> Iterator[Vault]:
-    opened = Vault(tmp_path / "vault.duckdb", VaultCipher(KEY))
+    opened = open_vault(tmp_path / "vault.duckdb", KEY)
     yield opened
     opened.close()
 
 
 def test_what_was_written_is_there_after_a_reopening(tmp_path: Path) -> None:
     path = tmp_path / "vault.duckdb"
-    vault = Vault(path, VaultCipher(KEY))
+    vault = open_vault(path, KEY)
     with vault.writing() as session:
         write_meta(session, "colour", "blue")
     vault.close()
-    vault = Vault(path, VaultCipher(KEY))
+    vault = open_vault(path, KEY)
     with vault.reading() as session:
         assert read_meta(session, "colour") == "blue"
     vault.close()
@@ -48,11 +52,11 @@ def test_what_was_written_is_there_after_a_reopening(tmp_path: Path) -> None:
 
 def test_another_vault_key_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "vault.duckdb"
-    Vault(path, VaultCipher(KEY)).close()
+    open_vault(path, KEY).close()
     with pytest.raises(PreconditionError, match="another vault key") as caught:
-        Vault(path, VaultCipher(b"x" * 32))
+        open_vault(path, b"x" * 32)
     assert caught.value.reason is Reason.KEY_MISSING
-    Vault(path, VaultCipher(KEY)).close()
+    open_vault(path, KEY).close()
 
 
 def test_a_second_process_is_told_that_the_vault_is_busy(vault: Vault) -> None:
@@ -61,7 +65,7 @@ def test_a_second_process_is_told_that_the_vault_is_busy(vault: Vault) -> None:
         "from kinlink_core.errors import UnavailableError\n"
         "from kinlink_registry.cipher import VaultCipher\n"
         "from kinlink_registry.vault import Vault\n"
-        "try: Vault(Path(sys.argv[1]), VaultCipher(bytes(32)))\n"
+        "try: Vault(Path(sys.argv[1]), VaultCipher(bytes(32)), memory_limit='200MB', threads=1)\n"
         "except UnavailableError as error: print(error.reason)\n"
     )
     command = [sys.executable, "-c", code, str(vault.path)]
@@ -73,16 +77,16 @@ def test_a_file_that_is_no_vault_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "vault.duckdb"
     path.write_bytes(b"not a database at all" * 1000)
     with pytest.raises(PreconditionError, match=r"vault\.duckdb is damaged or is no vault"):
-        Vault(path, VaultCipher(KEY))
+        open_vault(path, KEY)
 
 
 def test_a_vault_of_version_1_migrates_forward(tmp_path: Path) -> None:
     path = tmp_path / "vault.duckdb"
-    old = Vault(path, VaultCipher(KEY), migrations=(FIRST,))
+    old = open_vault(path, KEY, migrations=(FIRST,))
     with old.writing() as session:
         session.run("INSERT INTO withdrawn VALUES (uuid())")
     old.close()
-    new = Vault(path, VaultCipher(KEY), migrations=(FIRST, SECOND))
+    new = open_vault(path, KEY, migrations=(FIRST, SECOND))
     with new.reading() as session:
         assert stored_version(session) == 2
         assert read_meta(session, "migrated") == "yes"
@@ -90,17 +94,17 @@ def test_a_vault_of_version_1_migrates_forward(tmp_path: Path) -> None:
         assert session.value("SELECT count(note) FROM link") == 0
     new.close()
     with pytest.raises(PreconditionError, match="version 2, this Kinlink reads up to 1") as caught:
-        Vault(path, VaultCipher(KEY), migrations=(FIRST,))
+        open_vault(path, KEY, migrations=(FIRST,))
     assert caught.value.reason is Reason.STORE_VERSION
 
 
 def test_a_migration_that_fails_leaves_the_version_before_it(tmp_path: Path) -> None:
     path = tmp_path / "vault.duckdb"
-    Vault(path, VaultCipher(KEY), migrations=(FIRST,)).close()
+    open_vault(path, KEY, migrations=(FIRST,)).close()
     broken = Migration(2, (SECOND.statements[0], "SELECT nonsense"))
     with pytest.raises(duckdb.Error):
-        Vault(path, VaultCipher(KEY), migrations=(FIRST, broken))
-    vault = Vault(path, VaultCipher(KEY), migrations=(FIRST, SECOND))
+        open_vault(path, KEY, migrations=(FIRST, broken))
+    vault = open_vault(path, KEY, migrations=(FIRST, SECOND))
     with vault.reading() as session:
         assert stored_version(session) == 2
     vault.close()

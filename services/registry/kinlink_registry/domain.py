@@ -1,0 +1,74 @@
+"""What the officer asks for and gets, as plain values; it loads nothing heavy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kinlink_registry.textfile import ENCODING_DEFAULT, ID_COLUMN_DEFAULT
+
+UNSPECIFIED, CONFIRMED, REJECTED, UNSURE = range(4)
+VERDICTS = ("", "confirmed", "rejected", "unsure")
+
+
+@dataclass(frozen=True)
+class IngestRequest:
+    """What to take in, and how."""
+
+    path: str = ""
+    query: str = ""
+    id_column: str = ID_COLUMN_DEFAULT
+    dry_run: bool = False
+    delete: bool = False
+    report_path: str = ""
+    encoding: str = ENCODING_DEFAULT
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an ingest is; counts of rows."""
+
+    rows_read: int = 0
+    rows_total: int = 0
+    added: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    deleted: int = 0
+    rejected: int = 0
+    done: bool = False
+    report_path: str = ""
+
+
+@dataclass(frozen=True)
+class Consent:
+    """What a change of consent did."""
+
+    changed: int
+    unknown: int  # ids without a record; the change stands for them too
+
+
+@dataclass(frozen=True)
+class PublishedLink:
+    """One link as the linker states it."""
+
+    link_id: str
+    subject: bytes
+    partner: str
+    partner_subject: bytes
+    match_weight: float
+    match_probability: float
+    person_id: str
+    verdict: int
+    removed: bool
+    own_handle: bytes
+    partner_handle: bytes
+
+
+@dataclass(frozen=True)
+class LocalLink:
+    """A link as the office sees it: by its own id of the person."""
+
+    local_id: str
+    link: PublishedLink
+    linkage_id: str
+    missing_registries: tuple[str, ...]
+    published_at: str
