@@ -5,7 +5,7 @@ export PYTHON
 BIN := .venv/bin
 LOCKS := requirements-build.lock pyproject.toml scripts/setup.sh
 HISTORICAL50K ?= ../shared/data/historical_figures_with_errors_50k.parquet
-PYTEST := $(BIN)/pytest $(PYTEST_FLAGS)
+PYTEST := $(BIN)/pytest --durations=10 $(PYTEST_FLAGS)
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow check format lock proto bench bench-quick clean images
 

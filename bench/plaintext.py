@@ -35,12 +35,14 @@ SEED = 7
 RANDOM_PAIRS = 2_000_000
 MATCH_WEIGHT_MIN = -10
 RECALL_OF_RULES = 0.7
+THRESHOLD = 0.5
 JARO_WINKLER_LEVELS = (0.92, 0.88, 0.7)
 
 PAIRS_SQL = """
 create table pairs as
 select source_dataset_l as registry_l, unique_id_l as record_id_l,
-  source_dataset_r as registry_r, unique_id_r as record_id_r, match_weight, match_probability
+  source_dataset_r as registry_r, unique_id_r as record_id_r, match_weight, match_probability,
+  match_probability >= {threshold} as linked
 from {predicted}
 """
 
@@ -64,9 +66,9 @@ def link_in_plain(schema: Schema, files: Mapping[str, Path], truth: Path) -> dic
         predicted = linker.inference.predict(threshold_match_weight=MATCH_WEIGHT_MIN)
         pairs = connection.execute(f"select count(*) from {predicted.physical_name}").fetchall()
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        connection.execute(PAIRS_SQL.format(predicted=predicted.physical_name))
+        connection.execute(PAIRS_SQL.format(predicted=predicted.physical_name, threshold=THRESHOLD))
         load_truth(connection, files, truth)
-        quality = measure(connection, threshold=0.5)
+        quality = measure(connection, THRESHOLD)
     return {
         "f1": quality.best.f1,
         "central_wall_seconds": wall,

@@ -133,7 +133,7 @@ def manifests_step() -> None:
         for overlay in sorted((ROOT / MANIFESTS / "overlays").iterdir()):
             rendered = Path(folder) / f"{overlay.name}.yaml"
             run("kubectl", "kustomize", overlay, output=rendered)
-            run("kubernetes-validate", "--strict", rendered)
+            run("kubernetes-validate", "--strict", "--quiet", rendered)
         run(
             *("checkov", "--framework", "kubernetes", "--skip-download", "--quiet", "--compact"),
             *("--config-file", MANIFESTS / "checkov.yaml", "--directory", folder),

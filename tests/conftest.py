@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections import Counter
+from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,7 +43,7 @@ PACKAGES: dict[str, tuple[str, Callable[[], bool]]] = {
     "needs_buildah": ("buildah debootstrap", _has_buildah),
 }
 
-_skipped: Counter[str] = Counter()
+_skipped: defaultdict[str, list[str]] = defaultdict(list)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -53,13 +53,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         reason = f"needs Debian's {package}: scripts/apt-extras {package}"
         if os.environ.get(NO_SKIP_VARIABLE) == "1":
             pytest.fail(reason, pytrace=False)
-        _skipped[package] += 1
+        _skipped[package].append(item.nodeid)
         pytest.skip(reason)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    counts = ", ".join(f"{package} {count}" for package, count in sorted(_skipped.items()))
-    terminalreporter.write_line(
-        f"skipped for want of a Debian package: {_skipped.total()}"
-        + (f" ({counts})" * bool(counts))
-    )
+    for package, tests in sorted(_skipped.items()):
+        for test in tests:
+            terminalreporter.write_line(f"skipped for want of Debian's {package}: {test}")
+    count = sum(len(tests) for tests in _skipped.values())
+    terminalreporter.write_line(f"skipped for want of a Debian package: {count}")

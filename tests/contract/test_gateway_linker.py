@@ -218,9 +218,7 @@ def test_a_filter_reaches_the_linker_whole(linker: GrpcLinker, servicer: Linker)
         undecided_only=True,
         include_disclosed=True,
     )
-    page = linker.list_links(
-        link_filter, order=LinkOrder.CREATED_DESC, page_size=7, page_token=""
-    )
+    page = linker.list_links(link_filter, order=LinkOrder.CREATED_DESC, page_size=7, page_token="")
     assert (len(page.links), page.total) == (1, 40)
     request = servicer.seen["ListLinks"]
     assert request.order == pb.LINK_ORDER_CREATED_DESC

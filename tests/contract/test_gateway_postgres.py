@@ -145,9 +145,10 @@ def test_the_whole_gateway_works_on_it(office: Office) -> None:
     assert decisions[0]["decided_at"] == "2026-11-21T09:00:00Z"
     browser = office.browser("Chen")
     assert browser.get("/audit").status_code == 200
-    assert browser.post(
-        "/sign-out", data={"form_token": office.form_token(browser)}
-    ).status_code == 303
+    assert (
+        browser.post("/sign-out", data={"form_token": office.form_token(browser)}).status_code
+        == 303
+    )
     assert office.gateway.audit.verify().fault == ""
     assert office.nobody().get("/readyz").status_code == 200
 

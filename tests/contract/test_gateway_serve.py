@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import ssl
+import stat
 import subprocess
 import sys
 import time
@@ -115,7 +116,10 @@ def test_a_gateway_serves_lets_in_audits_and_stops_gracefully(
     away = httpx.get(f"{base}/api/v1/registries", headers=headers)
     assert (away.status_code, away.json()["reason"]) == (503, "UNREACHABLE")
     metrics = httpx.get(f"http://{ready['metrics']}/metrics").text
-    assert 'kinlink_gateway_http_requests_total{method="GET",route="/api/v1/me",status="200"}' in metrics
+    assert (
+        'kinlink_gateway_http_requests_total{method="GET",route="/api/v1/me",status="200"}'
+        in metrics
+    )
     assert "kinlink_certificate_days_left" in metrics
     assert httpx.get(f"http://{ready['health']}/readyz").status_code == 200
     assert httpx.get(f"{base}/metrics").status_code == 404
@@ -129,7 +133,9 @@ def test_a_gateway_serves_lets_in_audits_and_stops_gracefully(
     assert all(json.loads(line)["service"] == "gateway" for line in log.splitlines())
     verified = home.run("audit", "verify")
     assert verified.returncode == 0
-    assert re.fullmatch(r"3:[0-9a-f]{64}\n", verified.stdout)
+    # Two readings, one refusal, one token made and revoked.
+    assert re.fullmatch(r"5:[0-9a-f]{64}\n", verified.stdout)
+    assert stat.S_IMODE((home.path / "gateway.db").stat().st_mode) == 0o600
     assert home.run("audit", "verify", "--anchor", verified.stdout.strip()).returncode == 0
     wrong = home.run("audit", "verify", "--anchor", "1:" + "0" * 64)
     assert (wrong.returncode, "anchor" in wrong.stderr) == (1, True)
@@ -184,6 +190,21 @@ def test_the_token_alone_goes_to_standard_output(home: Home) -> None:
     assert listed[:3] == ["四川", "province", "sichuan"]
 
 
+def test_making_and_revoking_tokens_is_audited(home: Home) -> None:
+    home.run_here("tokens", "create", "--role", "analyst", "--name", "a")
+    home.run_here("tokens", "revoke", "a")
+    verified = home.run_here("audit", "verify")
+    assert verified.exit_code == 0
+    assert verified.stdout.startswith("2:")
+
+
+def test_a_database_of_something_else_is_not_verified(home: Home) -> None:
+    (home.path / "gateway.db").touch()
+    result = home.run_here("audit", "verify")
+    assert result.exit_code == 1
+    assert "not made by a gateway" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
@@ -192,6 +213,7 @@ def test_the_token_alone_goes_to_standard_output(home: Home) -> None:
         (("tokens", "create", "--role", "analyst", "--name", "a/b"), 2, "A name has"),
         (("tokens", "revoke", "nobody"), 1, "No token is named nobody"),
         (("audit", "verify", "--anchor", "x"), 2, "NUMBER:HASH"),
+        (("audit", "verify"), 1, "gateway.db does not exist"),
         (("nothing",), 2, "nothing"),
     ],
 )

@@ -1,7 +1,8 @@
-"""What the linker takes from a registry: a peer that lies, cuts off or floods is caught and lost."""
+"""What the linker takes from a registry: one that lies, cuts off or floods is caught and lost."""
 
 from __future__ import annotations
 
+import threading
 from collections import defaultdict
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -37,7 +38,6 @@ from unit.linker.fake_registry import EPOCH, SCHEMA, as_ids, digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 NAME = "anhui"
 CARD = Card("gansu", bytes(32), b"", b"")
@@ -72,7 +72,9 @@ def _method(name: str, *, streams: bool) -> Callable[..., Any]:
 
 for _each in pb.DESCRIPTOR.services_by_name["RegistryService"].methods:
     setattr(
-        ScriptedRegistry, _each.name, _method(_each.name, streams=_each.name[:6] in {"Stream", "Refine"})
+        ScriptedRegistry,
+        _each.name,
+        _method(_each.name, streams=_each.name[:6] in {"Stream", "Refine"}),
     )
 
 
@@ -129,9 +131,7 @@ def stream(kind: Any, *columns: Any, rows: int | None = None, epoch: str = EPOCH
 def described(**changes: Any) -> pb.GetRegistryResponse:
     base = {
         "registry": NAME,
-        "profiles": [
-            profile_pb2.Profile(federation="f", epoch=EPOCH, mode=profile_pb2.MODE_PLAIN)
-        ],
+        "profiles": [profile_pb2.Profile(federation="f", epoch=EPOCH, mode=profile_pb2.MODE_PLAIN)],
         "records": 7,
         "feed_id": "feed",
         "last_sequence": 9,
@@ -169,9 +169,7 @@ def test_a_description_that_cannot_be_is_refused(scene: Scene, changes: dict[str
 def test_a_registry_under_another_name_is_refused_in_the_handshake(pki: Federation) -> None:
     with opened(pki) as scene:
         scene.registry.script["GetRegistry"] = described()
-        other = GrpcRegistryPeer(
-            "gansu", scene.server.target, pki.tls("linker", "linker"), SCHEMA
-        )
+        other = GrpcRegistryPeer("gansu", scene.server.target, pki.tls("linker", "linker"), SCHEMA)
         with lost(Reason.HANDSHAKE_FAILED):
             other.describe()
         other.close()
@@ -427,6 +425,77 @@ def test_an_unreachable_registry_is_reported_as_such(pki: Federation) -> None:
     with lost(Reason.UNREACHABLE):
         peer.describe()
     peer.close()
+
+
+def test_a_stream_that_falls_silent_is_given_up(pki: Federation) -> None:
+    with opened(pki) as scene:
+        released = threading.Event()
+
+        def silent() -> Iterator[Any]:
+            yield feed()[0]
+            released.wait(20)
+
+        scene.registry.script["StreamTokens"] = silent()
+        peer = GrpcRegistryPeer(
+            NAME, scene.server.target, pki.tls("linker", "linker"), SCHEMA, idle_seconds=0.3
+        )
+        with lost(Reason.DEADLINE):
+            list(peer.feed(EPOCH, "", 0))
+        released.set()
+        peer.close()
+
+
+def test_a_call_that_is_cut_by_the_registry_is_a_lost_registry(pki: Federation) -> None:
+    with opened(pki) as scene:
+
+        def cut() -> Iterator[Any]:
+            yield feed()[0]
+            scene.server.running.stop(0)
+            yield feed()[0]
+
+        scene.registry.script["StreamTokens"] = cut()
+        with lost(Reason.UNREACHABLE):
+            list(scene.peer.feed(EPOCH, "", 0))
+
+
+def test_closing_a_peer_cancels_what_it_waits_for(pki: Federation) -> None:
+    with opened(pki) as scene:
+        released = threading.Event()
+
+        def silent() -> Iterator[Any]:
+            yield feed()[0]
+            released.wait(20)
+
+        scene.registry.script["StreamTokens"] = silent()
+        threading.Timer(0.3, scene.peer.close).start()
+        with lost(Reason.CANCELLED):
+            list(scene.peer.feed(EPOCH, "", 0))
+        with lost(Reason.CANCELLED):
+            scene.peer.describe()
+        released.set()
+
+
+def test_calls_that_race_with_closing_end_as_cancelled(pki: Federation) -> None:
+    with opened(pki) as scene:
+        scene.registry.script["GetRegistry"] = described()
+        ends: list[Reason] = []
+
+        def call_until_closed() -> None:
+            while True:
+                try:
+                    scene.peer.describe()
+                except KinlinkError as error:
+                    ends.append(error.reason)
+                    return
+
+        threads = [threading.Thread(target=call_until_closed) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        threading.Event().wait(0.2)
+        scene.peer.close()
+        for thread in threads:
+            thread.join(20)
+        assert ends == [Reason.CANCELLED] * 4
 
 
 def test_an_answer_of_no_rows_is_an_answer(scene: Scene) -> None:

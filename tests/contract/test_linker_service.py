@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 PEOPLE = 8
 LINKS = 3 * PEOPLE
+NOT_GIVEN_OUT = "nonsense"
 
 
 class Desk:
@@ -131,7 +132,7 @@ def test_linkages_are_paged_newest_first(desk: Desk) -> None:
                 break
         assert found == ids[::-1]
         with refused(Reason.REQUEST_MALFORMED), translated("linker"):
-            stub.ListLinkages(pb.ListLinkagesRequest(page_token="nonsense"))
+            stub.ListLinkages(pb.ListLinkagesRequest(page_token=NOT_GIVEN_OUT))
 
 
 def test_a_partial_linkage_names_what_it_missed_wherever_its_links_are_shown(desk: Desk) -> None:
@@ -299,7 +300,7 @@ def test_models_are_shown_set_and_used(desk: Desk) -> None:
             Reason.REQUEST_MALFORMED,
         ),
         ("ListLinks", pb.ListLinksRequest(order=77), Reason.REQUEST_MALFORMED),
-        ("ListLinks", pb.ListLinksRequest(page_token="no"), Reason.REQUEST_MALFORMED),
+        ("ListLinks", pb.ListLinksRequest(page_token=NOT_GIVEN_OUT), Reason.REQUEST_MALFORMED),
         (
             "ListLinks",
             pb.ListLinksRequest(filter=pb.LinkFilter(probability_min=2)),

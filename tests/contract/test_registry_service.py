@@ -400,6 +400,17 @@ def test_a_pair_of_records_is_disclosed_once_and_again_the_same(
     assert not twice.subjects.any()
 
 
+def test_a_record_that_changed_is_disclosed_again_as_the_same_subject(
+    federation: tuple[Rig, Linker, Linker],
+) -> None:
+    rig, left, right = federation
+    before = {row.tobytes() for row in disclosed_both(meet(left, right))[0]}
+    rig.fill(left.node.home.root, [{**person(15), "postcode": "1"}])
+    rig.fill(right.node.home.root, [{**person(16), "postcode": "2"}])
+    after = {row.tobytes() for row in disclosed_both(meet(left, right))[0]}
+    assert after == before
+
+
 def test_a_record_with_two_partners_keeps_one_subject(tmp_path: Path) -> None:
     rig = Rig(tmp_path)
     homes = rig.pair()

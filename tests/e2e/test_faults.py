@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from e2e.watched import Watched, watched_federation
+from kinlink_local.clerk import COLUMNS
 from kinlink_local.errors import LocalError, ProcessFailedError
 from kinlink_local.inputs import RECORD_ID
 from kinlink_local.running import link
@@ -47,10 +48,12 @@ def wait_for(condition: Callable[[], bool], failure: str) -> None:
 def test_ingest_delete_and_status_work_during_a_linkage(watched: Watched, tmp_path: Path) -> None:
     federation = watched.federation
     file = tmp_path / "late.csv"
-    file.write_text("record_id,name,sex\nLATE-1,卓明川,男\nLATE-2,苗知远,男\n", encoding="utf-8")
+    blank = "," * (len(COLUMNS) - 1)
+    lines = [",".join(("record_id", *COLUMNS)), f"LATE-1,卓明川{blank}", f"LATE-2,苗知远{blank}"]
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
     gone = tmp_path / "gone.csv"
     gone.write_text("record_id\nLATE-1\n", encoding="utf-8")
-    before = federation.status(VICTIM)["records"]
+    before = federation.status(VICTIM)["records"]["live"]
     told: list[str] = []
     sealing = threading.Event()
 
@@ -62,7 +65,7 @@ def test_ingest_delete_and_status_work_during_a_linkage(watched: Watched, tmp_pa
         sealing.wait(WAIT_SECONDS_MAX)
         told.append(str(federation.ingest(VICTIM, file, RECORD_ID).added))
         told.append(federation.office(VICTIM).run("ingest", str(gone), "--delete", "--json"))
-        told.append(str(federation.status(VICTIM)["records"]))
+        told.append(str(federation.status(VICTIM)["records"]["live"]))
 
     federation.record.on_message = note
     officer = threading.Thread(target=work)

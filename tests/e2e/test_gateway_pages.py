@@ -40,7 +40,8 @@ CONTRAST_OF_TEXTS = """
 () => {
   const parse = (c) => {
     const m = c.match(/[\\d.]+/g).map(Number);
-    return c.startsWith("color(srgb") ? m.slice(0, 3).map((v) => v * 255).concat(m[3] ?? 1) : m.concat(m.length < 4 ? 1 : []);
+    const rgb = c.startsWith("color(srgb") ? m.slice(0, 3).map((v) => v * 255) : m.slice(0, 3);
+    return [...rgb, m[3] ?? 1];
   };
   const light = (rgb) => {
     const [r, g, b] = rgb.slice(0, 3).map((v) => {
@@ -60,11 +61,13 @@ CONTRAST_OF_TEXTS = """
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   for (let node; (node = walker.nextNode()); ) {
     const e = node.parentElement;
-    if (!node.textContent.trim() || e.closest("[aria-hidden=true]") || !e.checkVisibility()) continue;
+    const said = node.textContent.trim();
+    if (!said || e.closest(".problem-status") || !e.checkVisibility()) continue;
     const style = getComputedStyle(e);
-    const [a, b] = [light(parse(e instanceof SVGElement ? style.fill : style.color)), light(ground(e))];
+    const ink = parse(e instanceof SVGElement ? style.fill : style.color);
+    const [a, b] = [light(ink), light(ground(e))];
     const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-    low.push([ratio, node.textContent.trim().slice(0, 40)]);
+    low.push([ratio, said.slice(0, 40)]);
   }
   return low.sort((x, y) => x[0] - y[0]).slice(0, 3);
 }

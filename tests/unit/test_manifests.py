@@ -240,13 +240,12 @@ def test_every_mount_and_map_reference_exists(name: str) -> None:
         maps = {v["configMap"]["name"] for v in pod["volumes"] if "configMap" in v}
         for container in containers(workload):
             assert {mount["name"] for mount in container["volumeMounts"]} <= volumes
-            maps |= {source["configMapRef"]["name"] for source in container.get("envFrom", [])}
         # The schema belongs to the federation, not to the deployment: deploy/k8s/README.md.
         assert maps - given <= {"kinlink-schema"}
 
 
-def _settings_in(documents: list[dict[str, Any]]) -> Iterator[tuple[str, str, dict[str, str]]]:
-    """Service, TOML text and environment of each process of an overlay."""
+def _settings_in(documents: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Service and TOML text of each process of an overlay."""
     maps = {
         (d["metadata"]["namespace"], d["metadata"]["name"]): d["data"]
         for d in documents
@@ -254,22 +253,21 @@ def _settings_in(documents: list[dict[str, Any]]) -> Iterator[tuple[str, str, di
     }
     for workload in workloads(documents):
         service, space = workload["metadata"]["name"], workload["metadata"]["namespace"]
-        pod = workload["spec"]["template"]["spec"]
-        text, environment = "", {}
-        for volume in pod["volumes"]:
+        for volume in workload["spec"]["template"]["spec"]["volumes"]:
             content = maps.get((space, volume.get("configMap", {}).get("name", "")), {})
-            text = content.get(f"{service}.toml", text)
-        for source in pod["containers"][0].get("envFrom", []):
-            environment |= maps[space, source["configMapRef"]["name"]]
-        yield service, text, environment
+            if f"{service}.toml" in content:
+                yield service, content[f"{service}.toml"]
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_the_settings_in_an_overlay_are_settings_of_its_services(name: str, tmp_path: Path) -> None:
-    for service, text, environment in _settings_in(overlay(name)):
+    documents = overlay(name)
+    found = list(_settings_in(documents))
+    assert len(found) == len(list(workloads(documents)))
+    for service, text in found:
         path = tmp_path / f"{service}.toml"
         path.write_text(text)
-        settings = load_settings(MODELS[service], path, f"KINLINK_{service.upper()}", environment)
+        settings = load_settings(MODELS[service], path, f"KINLINK_{service.upper()}", {})
         assert settings.federation == "demo"
 
 
@@ -282,21 +280,18 @@ def test_the_ports_in_the_settings_are_the_ports_of_the_pod(name: str) -> None:
         }
         for w in workloads(documents)
     }
-    for service, text, environment in _settings_in(documents):
+    for service, text in _settings_in(documents):
         keys = {"listen": "api", "health_listen": "health", "metrics_listen": "metrics"}
         if service == "gateway":
             keys = {"listen": "http", "metrics_listen": "metrics"}
-        values = tomllib.loads(text) | {
-            key.removeprefix("KINLINK_REGISTRY_").lower(): value
-            for key, value in environment.items()
-        }
+        values = tomllib.loads(text)
         for key, port in keys.items():
             assert values[key] == f"0.0.0.0:{ports[service][port]}"
 
 
 def test_the_linker_of_a_whole_federation_dials_registries_that_are_there() -> None:
     documents = overlay("all-in-one")
-    linker = next(text for service, text, _ in _settings_in(documents) if service == "linker")
+    linker = next(text for service, text in _settings_in(documents) if service == "linker")
     services = {
         f"{d['metadata']['name']}.{d['metadata']['namespace']}.svc:{port['port']}"
         for d in documents

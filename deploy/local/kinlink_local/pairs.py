@@ -22,18 +22,19 @@ _SIDE_COLUMNS: Final = {
     "partner": pa.string(),
     "match_weight": pa.float64(),
     "match_probability": pa.float64(),
+    "person_id": pa.string(),
 }
 _PAIRS_SQL: Final = """
 create or replace table pairs as
 select l.registry as registry_l, l.id as record_id_l, r.registry as registry_r, r.id as record_id_r,
-  l.match_weight, l.match_probability, l.link_id
+  l.match_weight, l.match_probability, l.link_id, l.person_id <> '' as linked
 from side l join side r on l.link_id = r.link_id and l.partner = r.registry
 where l.registry < r.registry and r.partner = l.registry
 order by l.match_weight desc, l.registry, l.id, r.registry, r.id
 """
 _WRITE_SQL: Final = """
 copy (select registry_l, record_id_l, registry_r, record_id_r, match_weight, match_probability
-      from pairs where match_probability >= {least}) to '{path}' (format parquet)
+      from pairs where {chosen}) to '{path}' (format parquet)
 """
 
 
@@ -45,7 +46,8 @@ def load_pairs(
     """Make table `pairs` from what each registry's officer sees of one linkage.
 
     Args:
-        connection: gains `pairs`, best first, once each, the smaller registry name on the left.
+        connection: gains `pairs`, best first, once each, the smaller registry name on the left;
+            `linked` says which of them are links (they have a person).
         links: for each registry, its links by its own ids (`kinlink-registry links --json`).
         linkage_id: links of other linkages are left out.
     """
@@ -58,10 +60,14 @@ def load_pairs(
     connection.unregister("side")
 
 
-def write_pairs(connection: duckdb.DuckDBPyConnection, path: Path, least: float) -> int:
-    """Write pairs with at least this probability to a Parquet file; how many they are."""
+def write_pairs(
+    connection: duckdb.DuckDBPyConnection, path: Path, *, only_linked: bool = False
+) -> int:
+    """Write all pairs, or the links among them, to a Parquet file; how many they are."""
     quoted = str(path).replace("'", "''")
-    rows = connection.execute(_WRITE_SQL.format(least=least, path=quoted)).fetchall()
+    rows = connection.execute(
+        _WRITE_SQL.format(chosen="linked" if only_linked else "true", path=quoted)
+    ).fetchall()
     return int(rows[0][0])
 
 

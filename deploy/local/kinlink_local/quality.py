@@ -19,6 +19,7 @@ PAIR_COLUMNS = (
     "record_id_r",
     "match_weight",
     "match_probability",
+    "linked",
 )
 
 # Table `truth` has (registry, record_id, person), one row a record.
@@ -31,15 +32,20 @@ with sizes as (
 select coalesce(sum((n * n - squares) / 2), 0)::bigint from totals
 """
 
+JUDGED_SQL = """
+create or replace temp table judged as
+select match_weight as weight, match_probability as probability, linked,
+  coalesce(l.person = r.person, false) as right_pair
+from pairs
+left join truth l on l.registry = registry_l and l.record_id = record_id_l
+left join truth r on r.registry = registry_r and r.record_id = record_id_r
+"""
+LINKED_SQL = """
+select count(*), count(*) filter (right_pair) from judged where linked
+"""
 # Weights best first, each with the pairs and the right pairs at or above it.
 CURVE_SQL = """
-with judged as (
-  select match_weight as weight, match_probability as probability,
-    coalesce(l.person = r.person, false) as right_pair
-  from pairs
-  left join truth l on l.registry = registry_l and l.record_id = record_id_l
-  left join truth r on r.registry = registry_r and r.record_id = record_id_r
-), grouped as (
+with grouped as (
   select weight, min(probability) as probability, count(*) as pairs,
     count(*) filter (right_pair) as hits
   from judged group by weight
@@ -68,7 +74,11 @@ class Score:
 
 @dataclass(frozen=True)
 class Quality:
-    """What a truth says about a linkage."""
+    """What a truth says about a linkage.
+
+    `at_threshold` is of the links that were made (a one-to-one schema makes fewer than there are
+    pairs above the threshold), `best` of all pairs above the threshold that suits them best.
+    """
 
     true_pairs: int
     at_threshold: Score
@@ -89,20 +99,22 @@ def measure(connection: duckdb.DuckDBPyConnection, threshold: float) -> Quality:
 
     Args:
         connection: holds `pairs` and `truth (registry, record_id, person)`.
-        threshold: link threshold as a probability.
+        threshold: link threshold as a probability, as `linked` was decided by.
     """
     true_pairs = count_true_pairs(connection)
-    curve = connection.execute(CURVE_SQL).fetchall()
+    connection.execute(JUDGED_SQL)
+    linked, right = connection.execute(LINKED_SQL).fetchall()[0]
+    at_threshold = score(hits=right, pairs=linked, true_pairs=true_pairs, threshold=threshold)
     scores = [
         score(hits=hits, pairs=pairs, true_pairs=true_pairs, threshold=probability)
-        for _, probability, pairs, hits in curve
+        for _, probability, pairs, hits in connection.execute(CURVE_SQL).fetchall()
     ]
     nothing = score(hits=0, pairs=0, true_pairs=true_pairs, threshold=threshold)
-    above = [each for each in scores if each.threshold >= threshold]
-    last = above[-1] if above else nothing
-    at_threshold = Score(last.precision, last.recall, last.f1, threshold, last.pairs)
-    best = max(scores, key=lambda each: each.f1, default=nothing)
-    return Quality(true_pairs, at_threshold, best)
+    return Quality(true_pairs, at_threshold, max(scores, key=_f1, default=nothing))
+
+
+def _f1(each: Score) -> float:
+    return each.f1
 
 
 def score(*, hits: int, pairs: int, true_pairs: int, threshold: float) -> Score:

@@ -59,8 +59,8 @@ def rehearse(plan: RehearsalPlan, stopwatch: Stopwatch) -> dict[str, Any]:
         with stopwatch.stage("results", "Links by the offices' own record ids"):
             links = federation.everywhere(federation.links_of, sorted(plan.files))
             load_pairs(connection, links, view.id)
-            write_pairs(connection, plan.out / "pairs.parquet", least=0.0)
-            linked = write_pairs(connection, plan.out / "links.parquet", least=plan.threshold)
+            write_pairs(connection, plan.out / "pairs.parquet")
+            linked = write_pairs(connection, plan.out / "links.parquet", only_linked=True)
         total = stopwatch.total
         supervisor.stop()
         report = _report(plan, started, view, linked)

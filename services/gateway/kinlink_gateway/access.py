@@ -101,7 +101,7 @@ class Allow:
         request.state.caller = caller
         wait = gateway.limits.person.take(person.token_id)
         if wait:
-            raise too_many_requests(wait)
+            raise unaudited_refusal(request, wait)
         if not person.may(self.action):
             gateway.metrics.refused.labels(person.role.value).inc()
             raise ForbiddenError(
@@ -150,20 +150,20 @@ def client_address(request: Request) -> str:
     return request.client.host if request.client else "unknown"
 
 
-def check_sign_in_rate(request: Request, gateway: Gateway) -> None:
-    """Refuse an address that keeps presenting tokens that do not exist."""
-    wait = gateway.limits.sign_in_failures.exhausted(client_address(request))
-    if wait:
-        raise too_many_requests(wait)
-
-
 def find_token(request: Request, gateway: Gateway, token: str) -> Principal | None:
-    """Look a presented token up, counting failures by address."""
-    check_sign_in_rate(request, gateway)
+    """Look a presented token up; an address that keeps failing is refused (TOO_MANY_REQUESTS)."""
     person = gateway.tokens.find(token)
     if person is None:
-        gateway.limits.sign_in_failures.take(client_address(request))
+        wait = gateway.limits.sign_in_failures.take(client_address(request))
+        if wait:
+            raise unaudited_refusal(request, wait)
     return person
+
+
+def unaudited_refusal(request: Request, wait_seconds: float) -> QuotaError:
+    """Refuse a rate without an audit entry: nothing was accessed, and a flood must not fill it."""
+    request.state.trail = None
+    return too_many_requests(wait_seconds)
 
 
 def form_guard(request: Request, form_token: Annotated[str, Form()] = "") -> None:

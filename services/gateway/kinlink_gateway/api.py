@@ -11,6 +11,7 @@ from kinlink_gateway.exports import ExportFormat, export
 from kinlink_gateway.follow import EVENT_STREAM, follow_response
 from kinlink_gateway.limits import PAGE_ROWS_DEFAULT
 from kinlink_gateway.parts import at_end, gateway_of
+from kinlink_gateway.problems import PROBLEM_JSON
 from kinlink_gateway.queries import (
     AuditSelection,
     LinkQuery,
@@ -31,20 +32,22 @@ from kinlink_gateway.views import (
     LinkDetailView,
     LinksView,
     LinkView,
-    ProblemView,
     RegistriesView,
     RegistryView,
     StartLinkage,
 )
 
+PROBLEM_SCHEMA = {"$ref": "#/components/schemas/ProblemView"}
 _PROBLEMS: dict[int | str, dict[str, object]] = {
-    status: {"model": ProblemView, "description": text}
+    status: {"description": text, "content": {PROBLEM_JSON: {"schema": PROBLEM_SCHEMA}}}
     for status, text in (
         (400, "The request is malformed."),
         (401, "No token, or one that is not valid."),
         (403, "The role may not do this."),
         (404, "There is no such thing, or not for this caller."),
         (409, "It does not fit the present state."),
+        (413, "The request is too large."),
+        (422, "A field is malformed; `faults` says where."),
         (429, "A limit or a rate is used up."),
         (503, "The linker or the database cannot be reached."),
     )

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from kinlink_core.errors import KinlinkError
+from kinlink_core.errors import KinlinkError, NotFoundError, Reason
 from kinlink_core.runtime.config import load_settings
+from kinlink_core.runtime.files import SECRET_FILE_MODE
 from kinlink_core.runtime.metrics import GatewayMetrics, RuntimeMetrics
 from kinlink_core.runtime.tls import TlsFiles
 from prometheus_client import CollectorRegistry
@@ -31,6 +32,7 @@ from kinlink_gateway.render import Renderer
 from kinlink_gateway.sessions import Sessions
 from kinlink_gateway.settings import GatewaySettings
 from kinlink_gateway.store import Store
+from kinlink_gateway.views import ProblemView
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,7 +86,7 @@ def create_app(gateway: Gateway) -> FastAPI:
     for kind in (KinlinkError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _answer)
     app.add_middleware(Envelope, gateway=gateway)
-    _declare_security(app)
+    _complete_openapi(app)
     return app
 
 
@@ -97,11 +99,25 @@ def read_settings(home: Path) -> GatewaySettings:
     return load_settings(GatewaySettings, home / SETTINGS_FILE, ENV_PREFIX)
 
 
-def open_store(home: Path, settings: GatewaySettings) -> Store:
-    """The gateway's database, made or migrated."""
-    url = settings.database_url.get_secret_value() or f"sqlite:///{home / DATABASE_FILE}"
+def open_store(home: Path, settings: GatewaySettings, *, create: bool = True) -> Store:
+    """The gateway's database; made or migrated where `create`, else it must be there.
+
+    Raises:
+        KinlinkError: it is not there, not a gateway's, or cannot be used.
+    """
+    url = settings.database_url.get_secret_value()
+    if not url:
+        path = home / DATABASE_FILE
+        if not create and not path.exists():
+            raise NotFoundError(Reason.FILE_UNREADABLE, f"{path} does not exist.")
+        # SQLite's log files take the mode of the database.
+        path.touch(SECRET_FILE_MODE)
+        url = f"sqlite:///{path}"
     store = Store(url)
-    store.migrate()
+    if create:
+        store.migrate()
+    else:
+        store.require()
     return store
 
 
@@ -143,14 +159,16 @@ async def _answer(request: Request, error: Exception) -> Response:
     return await run_in_threadpool(problem_response, request, error)
 
 
-def _declare_security(app: FastAPI) -> None:
+def _complete_openapi(app: FastAPI) -> None:
+    """Add to the document what FastAPI cannot know: how to authenticate, and what errors are."""
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:
         document = generate()
-        document.setdefault("components", {})["securitySchemes"] = {
-            "token": {"type": "http", "scheme": "bearer"}
-        }
+        components = document.setdefault("components", {})
+        components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        schema = ProblemView.model_json_schema(ref_template="#/components/schemas/{model}")
+        components["schemas"] |= schema.pop("$defs") | {"ProblemView": schema}
         document["security"] = [{"token": []}]
         return document
 

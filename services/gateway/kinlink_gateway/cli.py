@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +13,17 @@ from kinlink_core.errors import InvalidInputError, KinlinkError
 from kinlink_core.runtime.logging import configure_logging
 
 from kinlink_gateway.limits import TOKEN_DAYS_DEFAULT
-from kinlink_gateway.roles import Role
+from kinlink_gateway.roles import Action, Role
 
 if TYPE_CHECKING:
-    from kinlink_gateway.auth import TokenFile
+    from collections.abc import Callable, Iterator
+
+    from kinlink_gateway.settings import GatewaySettings
 
 EXIT_FAILURE = 1
 EXIT_BAD_INPUT = 2
+COMMAND_ACTOR = "kinlink-gateway"
+STATUS_DONE = 200
 _ANCHOR = re.compile(r"([1-9]\d*):([0-9a-f]{64})")
 
 
@@ -81,9 +86,15 @@ def tokens() -> None:
 @click.pass_obj
 def create_token(home: Path, role: str, name: str, registry: str, days: int) -> None:
     """Make a token and print it, once. Only its hash is kept."""
-    token, entry = _token_file(home).create(
-        role=Role(role), name=name, registry=registry, days=days
-    )
+    from kinlink_gateway.app import read_settings
+    from kinlink_gateway.auth import TokenFile
+
+    settings = read_settings(home)
+    with _audited(home, settings) as note:
+        token, entry = TokenFile(settings.tokens_file).create(
+            role=Role(role), name=name, registry=registry, days=days
+        )
+        note(Action.TOKEN_CREATE, entry.id)
     until = f"until {entry.expires_at}" if entry.expires_at else "until it is revoked"
     click.echo(f"{name} is {role} {until}. The token is shown this once:", err=True)
     click.echo(token)
@@ -93,7 +104,10 @@ def create_token(home: Path, role: str, name: str, registry: str, days: int) -> 
 @click.pass_obj
 def list_tokens(home: Path) -> None:
     """Names, roles and ends of all tokens, tab-separated."""
-    for entry in _token_file(home).entries():
+    from kinlink_gateway.app import read_settings
+    from kinlink_gateway.auth import TokenFile
+
+    for entry in TokenFile(read_settings(home).tokens_file).entries():
         click.echo(
             "\t".join(
                 (entry.name, entry.role.value, entry.registry or "-", entry.expires_at or "-")
@@ -106,8 +120,14 @@ def list_tokens(home: Path) -> None:
 @click.pass_obj
 def revoke_token(home: Path, name: str) -> None:
     """End a token and all its sessions at once."""
-    entry = _token_file(home).revoke(name)
+    from kinlink_gateway.app import read_settings
+    from kinlink_gateway.auth import TokenFile
+
+    settings = read_settings(home)
+    entry = TokenFile(settings.tokens_file).revoke(name)
     click.echo(f"{entry.name} ({entry.role.value}) can no longer come in.", err=True)
+    with _audited(home, settings) as note:
+        note(Action.TOKEN_REVOKE, entry.id)
 
 
 @main.group()
@@ -131,7 +151,7 @@ def verify_audit(home: Path, anchor: str) -> None:
     match = _ANCHOR.fullmatch(anchor)
     if anchor and not match:
         raise click.BadParameter("an anchor is NUMBER:HASH, as this command prints it")
-    store = open_store(home, read_settings(home))
+    store = open_store(home, read_settings(home), create=False)
     found = AuditTrail(store).verify(anchor=(int(match[1]), match[2]) if match else None)
     store.close()
     click.echo(f"{found.entries}:{found.head}")
@@ -141,8 +161,20 @@ def verify_audit(home: Path, anchor: str) -> None:
     click.echo(f"The audit holds: {found.entries} entries.", err=True)
 
 
-def _token_file(home: Path) -> TokenFile:
-    from kinlink_gateway.app import read_settings
-    from kinlink_gateway.auth import TokenFile
+@contextmanager
+def _audited(home: Path, settings: GatewaySettings) -> Iterator[Callable[[Action, str], None]]:
+    """Opens the audit first, so that nothing is done that could not be written down."""
+    from kinlink_gateway.app import open_store
+    from kinlink_gateway.audit import ANONYMOUS, Access, AuditTrail
 
-    return TokenFile(read_settings(home).tokens_file)
+    store = open_store(home, settings)
+
+    def note(action: Action, object_id: str) -> None:
+        AuditTrail(store).write(
+            Access(COMMAND_ACTOR, ANONYMOUS, action.value, object_id, STATUS_DONE, "")
+        )
+
+    try:
+        yield note
+    finally:
+        store.close()

@@ -66,11 +66,6 @@ class RateLimit:
                 return 0.0
             return (1 - bucket.level) / self._per_second
 
-    def exhausted(self, key: str) -> float:
-        """Seconds to wait before `take` would succeed, without taking."""
-        with self._lock:
-            return max(0.0, (1 - self._refilled(key).level) / self._per_second)
-
     def _refilled(self, key: str) -> _Bucket:
         now = self._clock()
         bucket = self._buckets.pop(key, None) or _Bucket(float(self._burst), now)

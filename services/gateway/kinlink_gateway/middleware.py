@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from kinlink_gateway.parts import Gateway
 
-STATUS_FAULT_MIN = 500
 HSTS_SECONDS = 365 * 24 * 60 * 60
 STATIC_PREFIX = "/static/"
 NO_ROUTE = "unmatched"
@@ -153,10 +152,8 @@ class _Exchange:
         await self._send(message)
 
     async def _answer_fault(self, error: Exception) -> None:
-        problem = problem_of(error)
-        if problem.status >= STATUS_FAULT_MIN:
-            _log.error("request_failed", request_id=self._state["request_id"], exc_info=error)
         if self._status:
+            _log.error("answer_broke_off", request_id=self._state["request_id"], exc_info=error)
             raise error
         response = await run_in_threadpool(problem_response, self._request, error)
         await response(self._scope, self._receive, self._audited_send)
@@ -166,7 +163,9 @@ class _Exchange:
         for name, value in SECURITY_HEADERS:
             headers[name] = value
         headers["X-Request-Id"] = self._state["request_id"]
-        if not self._scope["path"].startswith(STATIC_PREFIX):
+        if self._scope["path"].startswith(STATIC_PREFIX):
+            headers["Cache-Control"] = "no-cache"
+        else:
             headers["Cache-Control"] = "no-store"
             headers["Vary"] = "Accept-Language, Authorization, Cookie"
         if self._scope["scheme"] == "https":

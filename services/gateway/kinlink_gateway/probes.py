@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, PlainTextResponse
-
 from kinlink_core.errors import KinlinkError
 
 from kinlink_gateway.parts import gateway_of

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
+import structlog
 from fastapi.exceptions import RequestValidationError
 from kinlink_core.errors import KinlinkError, Reason
 from starlette.exceptions import HTTPException
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from starlette.requests import Request
+
+_log = structlog.get_logger("kinlink.gateway")
 
 PROBLEM_JSON = "application/problem+json"
 VALIDATION_FAULTS_MAX = 10
@@ -89,6 +92,7 @@ def problem_of(error: Exception) -> Problem:
 def problem_response(request: Request, error: Exception) -> Response:
     """Answer an error as the caller can read it; send a browser that is signed out to sign in."""
     problem = problem_of(error)
+    _log_fault(request, problem, error)
     headers = {"Retry-After": problem.retry_after} if problem.retry_after else {}
     if request.url.path.startswith(API_PREFIX):
         if problem.status == HTTPStatus.UNAUTHORIZED:
@@ -106,6 +110,19 @@ def problem_response(request: Request, error: Exception) -> Response:
     )
     page.headers.update(headers)
     return page
+
+
+def _log_fault(request: Request, problem: Problem, error: Exception) -> None:
+    if problem.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        return
+    number = request.state.request_id
+    if isinstance(error, KinlinkError) and error.reason is not Reason.INTERNAL:
+        _log.warning(
+            "request_failed", request_id=number, reason=problem.reason, detail=error.detail
+        )
+    else:
+        detail = error.detail if isinstance(error, KinlinkError) else ""
+        _log.error("request_failed", request_id=number, detail=detail, exc_info=error)
 
 
 def problem_json(

@@ -39,8 +39,10 @@ class Action(StrEnum):
     AUDIT_READ = "audit.read"
     SIGN_IN = "sign-in"
     SIGN_OUT = "sign-out"
-    AUTHENTICATE = "authenticate"
+    # Granted to nobody: what the gateway and its command do by themselves.
     DECISION_FORGET = "decision.forget"
+    TOKEN_CREATE = "token.create"  # noqa: S105 - a verb, not a secret
+    TOKEN_REVOKE = "token.revoke"  # noqa: S105 - a verb, not a secret
 
 
 _EVERYONE = frozenset(

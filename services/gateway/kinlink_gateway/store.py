@@ -147,6 +147,20 @@ class Store:
             )
             connection.execute(insert(audit_head_table).values(id=1, sequence=0, hash=GENESIS_HASH))
 
+    def require(self) -> None:
+        """Make sure that a gateway made this database; create nothing.
+
+        Raises:
+            PreconditionError: STORE_VERSION, it is no gateway's, or a newer build's.
+            UnavailableError: it cannot be reached.
+        """
+        with self.read() as connection:
+            if not inspect(connection).has_table(meta_table.name):
+                raise PreconditionError(
+                    Reason.STORE_VERSION, "This database was not made by a gateway."
+                )
+            _check_version(connection)
+
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A transaction that only reads.

@@ -235,6 +235,13 @@ class DecideLink(View):
     )
 
 
+class FaultView(View):
+    """What is wrong with one field of a request."""
+
+    where: str
+    fault: str
+
+
 class ProblemView(View):
     """RFC 9457 problem."""
 
@@ -244,3 +251,4 @@ class ProblemView(View):
     reason: str
     detail: str
     request_id: str
+    faults: list[FaultView] = []

@@ -7,6 +7,7 @@ are erased from links, evidence and persons before the position moves past them.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,8 +27,10 @@ if TYPE_CHECKING:
 BATCH_ROWS = 250_000
 FEED_ROWS_MAX = 500_000_000
 CUTS_MAX = 5
+CUT_SECONDS = 0.2
+LOCK_SECONDS = 0.5
 
-_RESUMABLE = frozenset({Reason.STREAM_CUT, Reason.UNREACHABLE, Reason.DEADLINE})
+_RESUMABLE = frozenset({Reason.STREAM_CUT, Reason.UNREACHABLE})
 
 
 @dataclass(frozen=True)
@@ -68,8 +71,14 @@ class FeedReader:
         Raises:
             KinlinkError: what the registry refused, or the last cut.
         """
-        with self._file.feed_lock(self._peer.name):
+        lock = self._file.feed_lock(self._peer.name)
+        while not lock.acquire(timeout=LOCK_SECONDS):
+            # Another job reads this feed; ours may be cancelled meanwhile.
+            self._progress(0, 0)
+        try:
             return self._sync()
+        finally:
+            lock.release()
 
     def _sync(self) -> Collected:
         cuts = 0
@@ -82,6 +91,8 @@ class FeedReader:
                 cuts = 1 if moved else cuts + 1
                 if error.reason not in _RESUMABLE or cuts >= CUTS_MAX:
                     raise
+                time.sleep(CUT_SECONDS * 2**cuts)
+                self._progress(0, 0)
             else:
                 position = self._file.position(self._peer.name).sequence
                 return Collected(self._events, self._retired, position, last)

@@ -101,7 +101,12 @@ def naming_faults(what: str) -> Iterator[None]:
 def _named(error: Exception, what: str) -> KinlinkError:
     text = str(error)
     if _NO_SPACE.search(text):
-        return UnavailableError(Reason.DISK_FULL, detail=what)
+        return UnavailableError(Reason.DISK_FULL, detail=what, store=what)
     if _LOCKED.search(text):
-        return ConflictError(Reason.STORE_BUSY, f"Another process has {what} open.")
-    return KinlinkError(Reason.INTERNAL, detail=f"{what}: {type(error).__name__}: {text}")
+        return ConflictError(Reason.STORE_BUSY, f"Another process has {what} open.", store=what)
+    return KinlinkError(Reason.INTERNAL, detail=f"{what}: {type(error).__name__}", store=what)
+
+
+def is_own_fault(error: KinlinkError) -> bool:
+    """Whether an error is of one of our stores, not of a peer."""
+    return "store" in error.metadata

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from kinlink_core.errors import CancelledError, KinlinkError, PreconditionError, Reason
 
 from kinlink_linker.domain import MissingRegistry
+from kinlink_linker.duck import is_own_fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -144,5 +145,7 @@ class Federation:
             return ask.call(self._peers[ask.registry])
         except KinlinkError as error:
             self.check_cancelled()
+            if is_own_fault(error):
+                raise
             self.lose(ask.registry, error.reason, error.public)
             return None

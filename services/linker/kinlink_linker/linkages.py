@@ -205,7 +205,9 @@ class Linkages:
         with self._changed:
             if self._stopping:
                 raise ConflictError(Reason.STORE_BUSY, "The linker is stopping; try again.")
-            if len(self._active) >= LINKAGES_OPEN_MAX:
+            if sum(not each.linkage.state.ended for each in self._active.values()) >= (
+                LINKAGES_OPEN_MAX
+            ):
                 raise QuotaError(
                     Reason.TOO_MANY_REQUESTS,
                     f"{LINKAGES_OPEN_MAX} linkages run or wait already; try again later.",

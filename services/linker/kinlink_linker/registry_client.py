@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+import grpc
 import numpy as np
 import numpy.typing as npt
 from kinlink.registry.v1 import registry_pb2 as pb
@@ -18,11 +20,19 @@ from kinlink.type.v1 import profile_pb2
 from kinlink_core import wire
 from kinlink_core.encoding import keys
 from kinlink_core.encoding.chance import CHANCE_PAIRS_MAX
-from kinlink_core.errors import BrokenStreamError, KinlinkError, Reason
+from kinlink_core.errors import (
+    BrokenStreamError,
+    CancelledError,
+    DeadlineError,
+    KinlinkError,
+    Reason,
+    UnavailableError,
+)
 from kinlink_core.runtime.channel import open_channel, translated
 from kinlink_core.runtime.identity import Role
 
 from kinlink_linker.domain import ids_of, no_ids, packed
+from kinlink_linker.idle import IdleGuard
 from kinlink_linker.peer import (
     Description,
     Disclosed,
@@ -56,6 +66,8 @@ CONNECT_SECONDS: Final = 15.0
 UNARY_SECONDS: Final = 60.0
 FEED_SECONDS: Final = 3_600.0
 STREAM_SECONDS: Final = 300.0
+# A registry that sends nothing for this long on an open stream is lost.
+IDLE_SECONDS_MAX: Final = 120.0
 
 PROFILES_MAX: Final = 8
 REFINED_ROWS_MAX: Final = 4_000_000
@@ -92,6 +104,8 @@ class GrpcRegistryPeer:
         tls: TlsFiles,
         schema: Schema,
         metrics: RuntimeMetrics | None = None,
+        *,
+        idle_seconds: float = IDLE_SECONDS_MAX,
     ) -> None:
         self._name = name
         self._schema = schema
@@ -99,6 +113,9 @@ class GrpcRegistryPeer:
         self._stub = registry_pb2_grpc.RegistryServiceStub(self._channel)
         self._received = 0
         self._lock = threading.Lock()
+        self._count_lock = threading.Lock()
+        self._closed = threading.Event()
+        self._guard = IdleGuard(idle_seconds)
 
     @property
     def name(self) -> str:
@@ -112,7 +129,10 @@ class GrpcRegistryPeer:
 
     def close(self) -> None:
         """Cancel what is in flight and close the channel."""
-        self._channel.close()
+        with self._lock:
+            self._closed.set()
+            self._guard.close()
+            self._channel.close()
 
     def describe(self) -> Description:
         """Ask for identity, profiles and feed position."""
@@ -284,25 +304,46 @@ class GrpcRegistryPeer:
             raise _broken("it announces more rows than were asked for")
         return list(stream)
 
-    def _unary(self, method: Callable[..., Any], request: Any, seconds: float) -> Any:
-        with translated(self._name):
-            answer = method(request, timeout=seconds)
+    def _unary(self, method: Any, request: Any, seconds: float) -> Any:
+        with self._translated():
+            answer = self._begin(method.future, request, seconds).result()
         self._count(answer)
         return answer
 
-    def _stream(self, method: Callable[..., Any], request: Any, seconds: float) -> Iterator[Any]:
-        with translated(self._name):
-            call = method(request, timeout=seconds)
+    def _stream(self, method: Any, request: Any, seconds: float) -> Iterator[Any]:
+        with self._translated():
+            call = self._begin(method, request, seconds)
             try:
-                for message in call:
+                for message in self._guard.watched(call):
                     self._count(message)
                     yield message
-            finally:
-                # Whoever stops reading early must not leave the registry sealing.
-                call.cancel()
+            except grpc.RpcError as error:
+                if self._guard.was_silent(call):
+                    raise DeadlineError(Reason.DEADLINE) from error
+                raise
+
+    def _begin(self, method: Callable[..., Any], request: Any, seconds: float) -> Any:
+        """Start a call unless the channel is closed: gRPC crashes on a call that begins then."""
+        with self._lock:
+            if self._closed.is_set():
+                raise CancelledError(Reason.CANCELLED)
+            return method(request, timeout=seconds)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Raise `KinlinkError`; a call that ended cancelled, but not by us, was cut by the peer."""
+        try:
+            with translated(self._name):
+                yield
+        except grpc.FutureCancelledError as error:
+            raise CancelledError(Reason.CANCELLED) from error
+        except CancelledError as error:
+            if self._closed.is_set():
+                raise
+            raise UnavailableError(Reason.UNREACHABLE, detail=error.detail) from error
 
     def _count(self, message: Any) -> None:
-        with self._lock:
+        with self._count_lock:
             self._received += message.ByteSize()
 
 

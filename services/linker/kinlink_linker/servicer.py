@@ -13,7 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from kinlink.linker.v1 import linker_pb2 as pb
 from kinlink.linker.v1 import linker_pb2_grpc
 from kinlink.registry.v1 import registry_pb2
-from kinlink_core.errors import InvalidInputError, QuotaError, Reason
+from kinlink_core.errors import InvalidInputError, KinlinkError, QuotaError, Reason
 from kinlink_core.runtime.identity import Role
 from kinlink_core.runtime.interceptor import caller
 from kinlink_core.runtime.server import Service
@@ -106,9 +106,14 @@ class LinkerServicer(linker_pb2_grpc.LinkerServiceServicer):
         """Start a linkage."""
         actor = str(caller())
         linkage = self._node.linkages.create(_order(request, actor))
-        self._audit.write(
-            "linkage-created", actor, linkage=linkage.id, purpose=linkage.order.purpose
-        )
+        try:
+            self._audit.write(
+                "linkage-created", actor, linkage=linkage.id, purpose=linkage.order.purpose
+            )
+        except KinlinkError:
+            # What the audit cannot hold does not happen.
+            self._node.linkages.cancel(linkage.id)
+            raise
         return pb.CreateLinkageResponse(linkage=_linkage(linkage))
 
     def GetLinkage(  # noqa: N802

@@ -25,6 +25,7 @@ Document = dict[str, Any]
 
 BAR_CHARS: Final = 24
 BITS_A_CHAR: Final = 0.5
+PIPE_CHARS: Final = 240
 
 
 def failed(found: Document) -> bool:
@@ -235,4 +236,6 @@ def _time(text: str) -> str:
 
 
 def _console() -> Console:
-    return Console(highlight=False, soft_wrap=True)
+    """Standard output; a pipe has no width, so tables are not cut for it."""
+    out = Console(highlight=False, soft_wrap=True)
+    return out if out.is_terminal else Console(highlight=False, soft_wrap=True, width=PIPE_CHARS)

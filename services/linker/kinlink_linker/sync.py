@@ -104,6 +104,8 @@ class Synchroniser:
                 _log.warning("sync_failed", reason=error.reason, detail=error.detail)
         finally:
             self.note_lost(federation)
+            for name, received in federation.bytes_received.items():
+                self.metrics.received_bytes.labels(name).inc(received)
             federation.close()
 
     def deliver(self, federation: Federation) -> None:

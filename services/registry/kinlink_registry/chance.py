@@ -54,7 +54,7 @@ def drawn(
         refs, versions = columns.numbers(live["ref"]), columns.numbers(live["version"])
         local_keys = id_bytes(columns.matrix(live["local_key"]))
         rows = round_rows(len(refs), partner_records)
-        tags = [vault.cipher.record_tag(key) for key in local_keys]
+        tags = [vault.cipher.record_tag(key, 0) for key in local_keys]
         found = _draw(epoch, partner, own, tags, rows)
         chosen = found.index
         _write_down(session, epoch, partner, rows, refs=refs[chosen], versions=versions[chosen])

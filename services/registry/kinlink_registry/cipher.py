@@ -25,9 +25,16 @@ if TYPE_CHECKING:
 VAULT_KEY_BYTES = 32
 NONCE_BYTES = 12
 ID_BYTES = 16
+# Of a record tag: the rest tells its versions apart.
+RECORD_NAME_BYTES = 12
 
 _CHECK_PLAINTEXT = b"kinlink vault key check"
 _CHECK_PLACE = b"key check"
+
+
+def record_name(tag: bytes) -> bytes:
+    """The part of a record tag that stays the same over versions, padded to 16 bytes."""
+    return tag[:RECORD_NAME_BYTES].ljust(ID_BYTES, b"\0")
 
 
 class VaultCipher:
@@ -98,6 +105,11 @@ class VaultCipher:
         """Tells a changed record from an unchanged one; 16 bytes."""
         return hmac.digest(self._content, content, "sha256")[:ID_BYTES]
 
-    def record_tag(self, local_key: bytes) -> bytes:
-        """What names a record to a partner, the same over versions and epochs; 16 bytes."""
-        return hmac.digest(self._tag, local_key, "sha256")[:ID_BYTES]
+    def record_tag(self, local_key: bytes, version: int) -> bytes:
+        """What names a record to a partner; 16 bytes.
+
+        The first `RECORD_NAME_BYTES` stay the same over versions and epochs, the rest over epochs.
+        """
+        name = hmac.digest(self._tag, local_key, "sha256")[:RECORD_NAME_BYTES]
+        edition = hmac.digest(self._tag, name + version.to_bytes(8, "big"), "sha256")
+        return name + edition[: ID_BYTES - RECORD_NAME_BYTES]

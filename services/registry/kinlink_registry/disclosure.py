@@ -2,8 +2,8 @@
 
 The linker asks best score first. The two registries tell duplicates apart between themselves: each
 pair carries the partner's record tag, sealed for this registry, so the same two records under other
-handles are recognised and answered "superseded" for the whole epoch. Asking for every handle gains
-nothing.
+handles are recognised and answered "superseded" for the whole epoch, or until one of them changes.
+Asking for every handle gains nothing.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from kinlink_core.encoding.seal import open_record_tag
 from kinlink_core.wire import DisclosedRows, Refusal
 
 from kinlink_registry import columns, islands, quotas
+from kinlink_registry.cipher import record_name
 from kinlink_registry.sealing import id_bytes
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def decided_pairs(
     )
     found = session.table(
         "SELECT DISTINCT position FROM asked JOIN disclosed USING (ref, partner_handle)"
-        " JOIN decided USING (ref, partner, partner_tag) WHERE epoch_id = ? AND partner = ?",
+        " JOIN decided USING (ref, partner, partner_record) WHERE epoch_id = ? AND partner = ?",
         [epoch.id, partner],
         asked=asked,
     )
@@ -117,7 +118,7 @@ class _Ledger:
 
     answered: dict[bytes, int]  # own and partner handle to refusal
     winners: set[tuple[int, bytes]]  # own record and partner tag
-    decided: set[tuple[int, bytes]]
+    decided: set[tuple[int, bytes]]  # own record and name of the partner's
     weight_min: float
     left: int
     added: list[tuple[int, bytes, bytes, int]]
@@ -136,9 +137,9 @@ class _Ledger:
             [columns.matrix(before["own_handle"]), columns.matrix(before["partner_handle"])], axis=1
         )
         decided = session.table(
-            "SELECT ref, partner_tag FROM decided WHERE partner = ?", [partner.name]
+            "SELECT ref, partner_record FROM decided WHERE partner = ?", [partner.name]
         )
-        decided_tags = id_bytes(columns.matrix(decided["partner_tag"]))
+        decided_names = id_bytes(columns.matrix(decided["partner_record"]))
         return cls(
             answered=dict(zip(id_bytes(handles), refusals, strict=True)),
             winners={
@@ -146,7 +147,7 @@ class _Ledger:
                 for ref, tag, refusal in zip(refs, tags, refusals, strict=True)
                 if refusal == Refusal.ANSWERED
             },
-            decided=set(zip(decided["ref"].to_pylist(), decided_tags, strict=True)),
+            decided=set(zip(decided["ref"].to_pylist(), decided_names, strict=True)),
             weight_min=policy.disclosure_weight_min,
             left=quotas.disclosures_left(session, policy),
             added=[],
@@ -157,7 +158,7 @@ class _Ledger:
         pair = (ref, tag)
         if not tag:
             return Refusal.PROOF_REFUSED
-        if pair in self.decided:
+        if (ref, record_name(tag)) in self.decided:
             return Refusal.DECIDED
         if handles in self.answered:
             return Refusal(self.answered[handles])
@@ -188,6 +189,7 @@ class _Ledger:
         half = columns.ID_BYTES
         table = columns.table(
             ref=np.array([each[0] for each in self.added], np.int32),
+            partner_record=columns.from_list([record_name(each[1]) for each in self.added]),
             partner_tag=columns.from_list([each[1] for each in self.added]),
             own_handle=columns.from_list([pair[:half] for pair in handles]),
             partner_handle=columns.from_list([pair[half:] for pair in handles]),
@@ -195,7 +197,8 @@ class _Ledger:
         )
         session.run(
             "INSERT INTO disclosed"
-            " SELECT ?, ?, ref, partner_tag, own_handle, partner_handle, refusal FROM added",
+            " SELECT ?, ?, ref, partner_record, partner_tag, own_handle, partner_handle, refusal"
+            " FROM added",
             [epoch.id, partner.name],
             added=table,
         )

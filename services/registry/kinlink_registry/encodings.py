@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from kinlink_core.wire import FeedEvent
+from kinlink_core.wire import FeedEvent, Refusal
 
 from kinlink_registry import columns
 from kinlink_registry.vault import LAST_SEQUENCE, take_numbers
@@ -183,6 +183,12 @@ def unpublish(session: Session, refs: Refs) -> Bytes:
     )
     for table in ("handle", "sketch"):
         session.run(f"DELETE FROM {table} WHERE ref IN (SELECT ref FROM gone)", gone=gone)
+    # A changed record may be disclosed again, under its new handles.
+    session.run(
+        f"UPDATE disclosed SET refusal = {Refusal.RETIRED_HANDLE:d}"
+        " WHERE ref IN (SELECT ref FROM gone)",
+        gone=gone,
+    )
     session.run(
         "DELETE FROM token_key USING"
         " (SELECT * FROM tokens ANTI JOIN handle USING (epoch_id, token)) AS unused"

@@ -124,23 +124,23 @@ def _settle(session: Session, epoch_id: int, links: Sequence[tuple[int, Publishe
     ]
     if not judged:
         return
-    tags = _partner_tags(session, epoch_id, judged)
+    judged_records = _partner_records(session, epoch_id, judged)
     session.run(
-        "DELETE FROM decided USING tags WHERE decided.ref = tags.ref"
-        " AND decided.partner = tags.partner AND decided.partner_tag = tags.partner_tag",
-        tags=tags,
+        "DELETE FROM decided USING judged WHERE decided.ref = judged.ref"
+        " AND decided.partner = judged.partner AND decided.partner_record = judged.partner_record",
+        judged=judged_records,
     )
     session.run(
-        f"INSERT INTO decided SELECT DISTINCT ref, partner, partner_tag FROM tags"
+        f"INSERT INTO decided SELECT DISTINCT ref, partner, partner_record FROM judged"
         f" WHERE verdict IN ({CONFIRMED}, {REJECTED})",
-        tags=tags,
+        judged=judged_records,
     )
 
 
-def _partner_tags(
+def _partner_records(
     session: Session, epoch_id: int, judged: Sequence[tuple[int, PublishedLink]]
 ) -> Any:
-    """(ref, partner, partner_tag, verdict) of judged links, found by the handles they came from."""
+    """(ref, partner, partner_record, verdict) of judged links, found by their handles."""
     own, theirs = _handles([link for _, link in judged])
     asked = columns.table(
         ref=np.array([ref for ref, _ in judged], np.int32),
@@ -152,7 +152,7 @@ def _partner_tags(
     )
     # A verdict on an older link carries no handles: those it was stored with are used.
     return session.table(
-        "SELECT DISTINCT a.ref, a.partner, d.partner_tag, a.verdict FROM asked a"
+        "SELECT DISTINCT a.ref, a.partner, d.partner_record, a.verdict FROM asked a"
         " LEFT JOIN link l USING (link_id)"
         " JOIN disclosed d ON d.epoch_id = ? AND d.ref = a.ref AND d.partner = a.partner"
         " AND ((d.own_handle = a.own_handle AND d.partner_handle = a.partner_handle)"

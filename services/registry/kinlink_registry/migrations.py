@@ -55,10 +55,10 @@ FIRST = Migration(
         "CREATE TABLE subject (epoch_id SMALLINT, ref INTEGER, subject UUID)",
         # Every answered handle pair; `refusal` 0 is the one that named the subject.
         """CREATE TABLE disclosed (
-             epoch_id SMALLINT, partner VARCHAR, ref INTEGER, partner_tag UUID,
+             epoch_id SMALLINT, partner VARCHAR, ref INTEGER, partner_record UUID, partner_tag UUID,
              own_handle UUID, partner_handle UUID, refusal UTINYINT)""",
         # Verdicts that stand, by what both registries call the two records.
-        "CREATE TABLE decided (ref INTEGER, partner VARCHAR, partner_tag UUID)",
+        "CREATE TABLE decided (ref INTEGER, partner VARCHAR, partner_record UUID)",
         # Records of which something was sealed towards a partner.
         "CREATE TABLE sealed_toward (epoch_id SMALLINT, partner VARCHAR, ref INTEGER)",
         # Which record stands where among the random pairs drawn with a partner; never redrawn.

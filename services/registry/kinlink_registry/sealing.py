@@ -122,13 +122,15 @@ def seal(
 def record_tags(session: Session, cipher: VaultCipher, refs: Refs) -> dict[int, bytes]:
     """The tag of each record, by its number."""
     found = session.table(
-        "SELECT ref, local_key FROM record SEMI JOIN wanted USING (ref)",
+        "SELECT ref, version, local_key FROM record SEMI JOIN wanted USING (ref)",
         wanted=columns.table(ref=np.unique(refs)),
     )
     local_keys = id_bytes(columns.matrix(found["local_key"]))
     return {
-        ref: cipher.record_tag(local_key)
-        for ref, local_key in zip(found["ref"].to_pylist(), local_keys, strict=True)
+        ref: cipher.record_tag(local_key, version)
+        for ref, version, local_key in zip(
+            found["ref"].to_pylist(), found["version"].to_pylist(), local_keys, strict=True
+        )
     }
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from kinlink_core.errors import NotFoundError, Reason
 from kinlink_gateway.linker import (
@@ -26,6 +26,9 @@ from kinlink_gateway.linker import (
     Stage,
     Verdict,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 START = datetime(2026, 11, 20, 8, 30, tzinfo=UTC)
 PROVINCES = ("shaanxi", "sichuan", "henan")
@@ -256,6 +259,8 @@ class FakeLinker:
     def decide_link(self, link_id: str, *, verdict: Verdict, reason: str, by: str) -> Link:
         self._begin("decide_link")
         link = replace(self.links[link_id], verdict=verdict, verdict_reason=reason, verdict_by=by)
+        if verdict is Verdict.REJECTED:
+            link = replace(link, linked=False, person_id="")
         self.links[link_id] = link
         return link
 
@@ -278,7 +283,7 @@ class FakeLinker:
                 and link_filter.person_id in {"", link.person_id}
                 and (not link_filter.verdicts or link.verdict in link_filter.verdicts)
                 and not (link_filter.undecided_only and link.verdict)
-                and (link.linked or link_filter.include_disclosed)
+                and (link.linked or link.verdict or link_filter.include_disclosed)
             )
 
         return [link for link in self.links.values() if fits(link)]

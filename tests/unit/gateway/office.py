@@ -1,4 +1,4 @@
-"""A whole gateway in memory for tests: real store, tokens and pages, and a fake linker behind them."""
+"""A whole gateway for tests: real store, tokens and pages, and a fake linker behind them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ import re
 import threading
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
-from prometheus_client import CollectorRegistry
-
 from kinlink_core.runtime.logging import configure_logging
 from kinlink_core.runtime.metrics import GatewayMetrics, RuntimeMetrics
 from kinlink_gateway.app import create_app
@@ -19,15 +17,20 @@ from kinlink_gateway.audit import AuditQuery, AuditTrail
 from kinlink_gateway.auth import TokenFile
 from kinlink_gateway.decisions import Decisions
 from kinlink_gateway.limits import make_limits
-from kinlink_gateway.linker import Link
 from kinlink_gateway.parts import Gateway
 from kinlink_gateway.render import Renderer
 from kinlink_gateway.roles import Role
 from kinlink_gateway.sessions import Sessions
 from kinlink_gateway.store import Store
-from starlette.types import ASGIApp
+from prometheus_client import CollectorRegistry
 from unit.gateway.asgi import AsgiTransport
 from unit.gateway.fake_linker import FakeLinker
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from kinlink_gateway.linker import Link
+    from starlette.types import ASGIApp
 
 ORIGIN = "http://gateway.test"
 _FORM_TOKEN = re.compile(r'name="form_token" value="([0-9a-f]{64})"')

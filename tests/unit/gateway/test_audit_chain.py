@@ -186,7 +186,8 @@ def test_a_write_that_fails_leaves_no_trace(trail: AuditTrail, store: Store) -> 
     trail.write(access(1))
     tamper(
         store,
-        "CREATE TRIGGER full BEFORE INSERT ON audit_entry BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END",
+        "CREATE TRIGGER full BEFORE INSERT ON audit_entry "
+        "BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END",
     )
     with pytest.raises(UnavailableError, match="no space"):
         trail.write(access(2))

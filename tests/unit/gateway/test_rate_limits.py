@@ -27,13 +27,6 @@ def test_each_key_has_its_own_bucket() -> None:
     assert limit.take("a") == 1
 
 
-def test_asking_takes_nothing() -> None:
-    limit = RateLimit(per_second=1, burst=1, clock=Watch())
-    assert limit.exhausted("a") == 0
-    assert limit.take("a") == 0
-    assert limit.exhausted("a") == 1
-
-
 def test_a_bucket_never_holds_more_than_its_burst() -> None:
     watch = Watch()
     limit = RateLimit(per_second=10, burst=2, clock=watch)

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from prometheus_client import CollectorRegistry
-
 from kinlink_core.errors import UnavailableError
 from kinlink_core.runtime.metrics import LinkerMetrics
 from kinlink_linker import score
@@ -18,7 +15,12 @@ from kinlink_linker.domain import Linkage, LinkageOrder, LinkageState, Threshold
 from kinlink_linker.duck import DuckLimits
 from kinlink_linker.model import LevelParameters, Model, PassModel, level_labels
 from kinlink_linker.node import Node, NodeLimits
+from prometheus_client import CollectorRegistry
 from unit.linker.fake_registry import FEDERATION, SCHEMA, FakePeer, FakeRegistry, Person
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 MODEL = "given"
 PLACES = ("aa", "bb", "cc", "dd", "ee")

@@ -1,8 +1,8 @@
 """Registries in memory for tests of the linker: they tell the truth about a small made-up world.
 
-A fake seals like a real registry in what the linker can see: equal values give small distances and equal
-tags, one side alone is noise, record tags and handle pairs are answered as the protocol says. It can be
-told to break at any call, and remembers what it was asked.
+A fake seals like a real registry in what the linker can see: equal values give small distances and
+equal tags, one side alone is noise, record tags and handle pairs are answered as the protocol says.
+It can be told to break at any call, and remembers what it was asked.
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-
 from kinlink_core.encoding.schema import Schema, parse_schema
 from kinlink_core.encoding.seal import SealedBatch, SealedColumn
 from kinlink_core.errors import BrokenStreamError, KinlinkError, Reason, UnavailableError
@@ -36,6 +35,9 @@ from kinlink_linker.peer import (
     SieveRequest,
     SieveWords,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
 
 FEDERATION = "test"
 EPOCH = "2026-11"
@@ -97,7 +99,7 @@ class FakeRegistry:
     name: str
     schema: Schema = SCHEMA
     epochs: list[str] = field(default_factory=lambda: [EPOCH])
-    secret: str = "shared"
+    secret: str = "shared"  # noqa: S105 - a made-up one
     fingerprint: str = ""
     encoding_version: str = "v1"
     mode: str = "plain"
@@ -252,7 +254,7 @@ class FakePeer:
                 as_ids([row[4] for row in part]),
             )
 
-    def prove(self, epoch: str, partner: str, pass_index: int, tokens: Ids) -> Proofs:
+    def prove(self, _epoch: str, partner: str, pass_index: int, tokens: Ids) -> Proofs:
         registry = self._enter("prove", (partner, pass_index, tokens))
         asked = as_bytes(tokens)
         held = Counter(
@@ -267,7 +269,7 @@ class FakePeer:
         ]
         return Proofs(np.array(counts, np.uint32), as_ids(proofs))
 
-    def refine(self, epoch: str, pass_index: int, level: int, tokens: Ids) -> Refined:
+    def refine(self, _epoch: str, pass_index: int, level: int, tokens: Ids) -> Refined:
         registry = self._enter("refine", (pass_index, level, tokens))
         wanted = {token: index for index, token in enumerate(as_bytes(tokens))}
         rows = []
@@ -283,7 +285,7 @@ class FakePeer:
             as_ids([row[2] for row in rows]),
         )
 
-    def sieve(self, linkage_id: str, epoch: str, request: SieveRequest) -> SieveWords:
+    def sieve(self, _linkage_id: str, _epoch: str, request: SieveRequest) -> SieveWords:
         registry = self._enter("sieve", request)
         refusal = self._refusals(request.partner, request.islands, request.handles, request)
         words = np.zeros(len(refusal), np.uint64)
@@ -297,7 +299,7 @@ class FakePeer:
                 words[row] = word ^ mask
         return SieveWords(words, refusal)
 
-    def seal(self, linkage_id: str, epoch: str, request: SealRequest) -> SealedRows:
+    def seal(self, _linkage_id: str, _epoch: str, request: SealRequest) -> SealedRows:
         registry = self._enter("seal", request)
         refusal = self._refusals(request.partner, request.islands, request.own, request)
         own, others = as_bytes(request.own), as_bytes(request.others)
@@ -318,7 +320,7 @@ class FakePeer:
                 tags[row] = np.frombuffer(tag + digest("for", pairs[row]), np.uint8)
         return SealedRows(self._batch(people, pairs), tags, refusal)
 
-    def chance(self, epoch: str, partner: Card, partner_records: int) -> SealedRows:
+    def chance(self, _epoch: str, partner: Card, partner_records: int) -> SealedRows:
         registry = self._enter("chance", (partner.registry, partner_records))
         people = sorted(
             registry.records.values(), key=lambda each: digest("draw", registry.name, each.name)
@@ -329,7 +331,7 @@ class FakePeer:
         empty = np.empty((len(people), 0), np.uint8)
         return SealedRows(self._batch(people, pairs), empty, refusal)
 
-    def disclose(self, linkage_id: str, epoch: str, request: DiscloseRequest) -> Disclosed:
+    def disclose(self, _linkage_id: str, _epoch: str, request: DiscloseRequest) -> Disclosed:
         registry = self._enter("disclose", request)
         subjects = np.zeros((len(request.own), 16), np.uint8)
         refusal = np.zeros(len(request.own), np.uint8)
@@ -350,7 +352,7 @@ class FakePeer:
     def publish(
         self,
         linkage_id: str,
-        epoch: str,
+        _epoch: str,
         missing: Sequence[str],
         publications: Sequence[Publication],
     ) -> int:

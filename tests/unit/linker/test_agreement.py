@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-
 from kinlink_linker.domain import LinkageState, RegistryState
 from unit.linker.centre import centre, registries
-from unit.linker.fake_registry import FakeRegistry
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from unit.linker.fake_registry import FakeRegistry
 
 
 @pytest.mark.parametrize(

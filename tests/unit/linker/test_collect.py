@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-
 from kinlink_core.errors import BrokenStreamError, KinlinkError, Reason, UnavailableError
 from kinlink_core.wire import FeedEvent
+from kinlink_linker import collect
 from kinlink_linker.collect import CUTS_MAX, FeedReader
 from kinlink_linker.domain import no_ids
 from kinlink_linker.duck import DuckLimits
@@ -17,6 +16,10 @@ from kinlink_linker.peer import FeedHeader, FeedRows
 from kinlink_linker.tokens import TokenFile, TokenFiles
 from unit.linker.centre import registries
 from unit.linker.fake_registry import EPOCH, FakeRegistry, as_ids, cut_feed, digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 LIMITS = DuckLimits("128MB", 1)
 
@@ -26,6 +29,11 @@ def file(tmp_path: Path) -> Iterator[TokenFile]:
     opened = TokenFile(tmp_path / f"tokens-{EPOCH}.duckdb", LIMITS)
     yield opened
     opened.close()
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collect, "CUT_SECONDS", 0)
 
 
 def read(fake: FakeRegistry, file: TokenFile, erased: list[bytes] | None = None) -> int:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-from kinlink_linker.domain import packed
+from kinlink_linker import candidates, disclose, publish, seal, sieve
+from kinlink_linker.domain import Linkage, PassCounts, packed
 from kinlink_linker.duck import DuckLimits
 from kinlink_linker.islands import Split, TokenRows, split_rows
 from unit.linker.centre import centre, person, registries
 from unit.linker.fake_registry import SCHEMA, FakeRegistry, Person, as_ids, digest
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 LIMITS = DuckLimits("128MB", 1)
 CAPS = [3, 5]
@@ -89,7 +92,7 @@ def crowd(name: str, places: dict[str, int]) -> FakeRegistry:
     return registry
 
 
-def counts(made: object, linkage: object) -> dict:
+def counts(linkage: Linkage) -> PassCounts:
     return {each.pass_id: each for each in linkage.passes}["name"]
 
 
@@ -98,7 +101,7 @@ def test_an_island_above_its_cap_is_refined_and_what_fits_then_is_compared(
 ) -> None:
     fakes = [crowd("a", {"aa": 2, "bb": 2, "cc": 1}), crowd("b", {"aa": 2, "bb": 1, "dd": 1})]
     with centre(tmp_path, fakes) as made:
-        found = counts(made, made.succeed())
+        found = counts(made.succeed())
         assert (found.refined, found.islands, found.dropped_over_cap) == (1, 2, 0)
         assert found.pairs == 2 * 2 + 2 * 1
 
@@ -108,7 +111,7 @@ def test_what_stays_above_the_cap_after_refinement_is_dropped_and_counted(
 ) -> None:
     fakes = [crowd("a", {"aa": 3, "bb": 1}), crowd("b", {"aa": 2, "bb": 1})]
     with centre(tmp_path, fakes) as made:
-        found = counts(made, made.succeed())
+        found = counts(made.succeed())
         assert (found.refined, found.islands, found.dropped_over_cap) == (1, 1, 1)
         assert found.pairs == 1
 
@@ -129,7 +132,7 @@ def test_a_registry_lost_while_it_refines_takes_only_its_own_islands(tmp_path: P
     with centre(tmp_path, fakes) as made:
         linkage = made.link()
         assert [each.name for each in linkage.missing] == ["a"]
-        assert counts(made, linkage).pairs == 1 + 4
+        assert counts(linkage).pairs == 1 + 4
 
 
 def test_islands_whose_holder_cannot_prove_them_are_dropped_and_counted(tmp_path: Path) -> None:
@@ -165,8 +168,6 @@ def test_the_linker_relays_the_partners_proofs_and_no_others(tmp_path: Path) -> 
 def test_requests_of_any_size_find_the_same_islands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int
 ) -> None:
-    from kinlink_linker import candidates, disclose, publish, seal, sieve
-
     for module, name in (
         (candidates, "TOKENS_PROVED_A_REQUEST"),
         (candidates, "TOKENS_REFINED_A_REQUEST"),

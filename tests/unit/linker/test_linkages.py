@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
-
 from kinlink_core.errors import (
     BrokenStreamError,
     InvalidInputError,
@@ -14,15 +14,26 @@ from kinlink_core.errors import (
     PreconditionError,
     QuotaError,
     Reason,
+    UnavailableError,
 )
+from kinlink_linker import collect
 from kinlink_linker.domain import LinkageOrder, LinkageState, Threshold
 from kinlink_linker.link_query import LinkFilter, LinkOrder
 from kinlink_linker.progress import STAGES
+from structlog.testing import capture_logs
 from unit.linker.centre import MODEL, Centre, centre, person, registries
 from unit.linker.fake_registry import FakeRegistry
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 # What is asked at each stage that asks registries for something.
 METHODS = ("describe", "feed", "feed_frame", "prove", "sieve", "seal", "disclose")
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collect, "CUT_SECONDS", 0)
 
 
 def standing(made: Centre, **chosen: object) -> list:
@@ -174,8 +185,6 @@ def test_a_killed_linker_finds_its_running_linkage_and_marks_it_failed(tmp_path:
         order = LinkageOrder(Threshold(), ("a", "b"), MODEL)
         linkage = made.succeed()
         table = made.node.linkages._table
-        from dataclasses import replace
-
         table.save(replace(linkage, id="running", state=LinkageState.RUNNING, order=order))
     with centre(tmp_path, registries("a", "b")) as again:
         again.node.linkages.recover()
@@ -269,9 +278,29 @@ def test_a_bug_in_one_linkage_ends_only_that_linkage(tmp_path: Path) -> None:
 
     fakes[0].before["sieve"] = break_down
     with centre(tmp_path, fakes) as made:
-        assert made.link().error_reason == Reason.INTERNAL
+        with capture_logs() as logs:
+            assert made.link().error_reason == Reason.INTERNAL
+        assert "linkage_broke" in {each["event"] for each in logs}
         fakes[0].before.clear()
         assert made.succeed().links == 60
+
+
+def test_a_full_disk_fails_the_linkage_with_its_reason_and_blames_no_registry(
+    tmp_path: Path,
+) -> None:
+    fakes = registries("a", "b", "c", people=range(4))
+
+    def full(_call: int) -> None:
+        raise UnavailableError(Reason.DISK_FULL, store="tokens")
+
+    fakes[1].before["feed"] = full
+    with centre(tmp_path, fakes) as made:
+        linkage = made.link()
+        assert linkage.state is LinkageState.FAILED
+        assert linkage.error_reason == Reason.DISK_FULL
+        assert linkage.missing == ()
+        fakes[1].before.clear()
+        assert made.succeed().links == 12
 
 
 def test_a_threshold_in_bits_is_the_same_as_its_probability(tmp_path: Path) -> None:

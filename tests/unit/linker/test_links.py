@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import duckdb
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from kinlink_core.errors import InvalidInputError, PreconditionError, Reason
+from kinlink_core.errors import InvalidInputError, KinlinkError, PreconditionError, Reason
 from kinlink_linker.domain import Verdict, ids_of
-from kinlink_linker.duck import DuckLimits
+from kinlink_linker.duck import DuckLimits, is_own_fault, naming_faults
 from kinlink_linker.link_query import LinkFilter, LinkOrder
 from kinlink_linker.links import LinkRule, ScoredPairs, link_id, merge, probability_of, weight_of
 from kinlink_linker.migrations import MIGRATIONS
 from kinlink_linker.store import Store
 from unit.linker.centre import centre, registries
 from unit.linker.fake_registry import as_ids, digest
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 LIMITS = DuckLimits("128MB", 1)
 
@@ -68,6 +70,7 @@ def test_one_to_one_takes_the_best_pair_of_each_subject() -> None:
     assert found.linked.tolist() == [True, False, True, False]
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5), st.floats(-9, 9)), max_size=30),
     st.floats(-9, 9),
@@ -89,6 +92,7 @@ def test_one_to_one_never_links_a_subject_twice_and_wastes_no_pair(
             assert one in lefts or two in rights
 
 
+@settings(deadline=None)
 @given(st.floats(-40, 40))
 def test_weight_and_probability_are_one_scale(weight: float) -> None:
     assert weight_of(probability_of(weight)) == pytest.approx(weight, abs=1e-3)
@@ -207,9 +211,14 @@ def test_a_failed_migration_leaves_the_store_as_it_was(tmp_path: Path) -> None:
 
 def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     store = Store(tmp_path, LIMITS)
-    with pytest.raises(ZeroDivisionError), store.writing() as cursor:
-        cursor.execute("INSERT INTO erased VALUES ('half')")
-        raise ZeroDivisionError
+
+    def half() -> None:
+        with store.writing() as cursor:
+            cursor.execute("INSERT INTO erased VALUES ('half')")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        half()
     with store.reading() as cursor:
         assert cursor.execute("SELECT count(*) FROM erased").fetchall() == [(0,)]
     store.close()
@@ -231,5 +240,36 @@ def test_the_store_holds_no_handle_no_token_and_nothing_sealed(tmp_path: Path) -
     assert str(subject)[2:-1] in dump
 
 
-settings.register_profile("linker", deadline=None)
-settings.load_profile("linker")
+def test_a_second_linker_on_the_same_home_is_told_that_it_is_busy(tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    store = Store(tmp_path, LIMITS)
+    script = (
+        "from pathlib import Path; from kinlink_linker.store import Store;"
+        "from kinlink_linker.duck import DuckLimits;"
+        f"Store(Path({str(tmp_path)!r}), DuckLimits('64MB', 1))"
+    )
+    other = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    store.close()
+    assert "Another process has linker.duckdb open" in other.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(28, "No space left on device"), Reason.DISK_FULL),
+        (duckdb.IOException("Could not write: No space left on device"), Reason.DISK_FULL),
+        (duckdb.IOException("Could not set lock on file"), Reason.STORE_BUSY),
+        (duckdb.ConversionException("anything"), Reason.INTERNAL),
+    ],
+)
+def test_faults_of_a_store_are_named_and_are_not_taken_for_a_peers(
+    error: Exception, reason: Reason
+) -> None:
+    with pytest.raises(KinlinkError) as raised, naming_faults("linker.duckdb"):
+        raise error
+    assert raised.value.reason is reason
+    assert is_own_fault(raised.value)

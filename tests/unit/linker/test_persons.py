@@ -7,7 +7,6 @@ import itertools
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from kinlink_linker.persons import NOBODY, Change, Persons, assign
 
 MEMBERS = 24

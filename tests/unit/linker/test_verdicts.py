@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import duckdb
 import pytest
-
-from kinlink_core.errors import NotFoundError, Reason
+from kinlink_core.errors import NotFoundError, PreconditionError, Reason
 from kinlink_linker.domain import Link, LinkageState, Threshold, Verdict
 from kinlink_linker.link_query import LinkFilter, LinkOrder
 from unit.linker.centre import Centre, centre, person, registries
-from unit.linker.fake_registry import FakeRegistry
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def links(made: Centre, **chosen: object) -> list[Link]:
@@ -106,8 +107,6 @@ def test_a_registry_that_is_away_is_told_a_verdict_when_it_returns(tmp_path: Pat
 
 
 def test_notices_of_an_epoch_nobody_serves_any_more_are_dropped(tmp_path: Path) -> None:
-    from kinlink_core.errors import PreconditionError
-
     fakes = registries("a", "b", people=range(3))
     with centre(tmp_path, fakes) as made:
         made.succeed()

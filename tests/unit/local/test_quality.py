@@ -10,20 +10,20 @@ import pyarrow as pa
 import pytest
 from kinlink_local.quality import PAIR_COLUMNS, count_true_pairs, measure
 
+KINDS = [*[pa.string()] * 4, pa.float64(), pa.float64(), pa.bool_()]
 Truth = list[tuple[str, str, str]]  # registry, record id, person
 Pairs = list[tuple[str, str, str, str, float]]  # both records, probability
 
 
-def connect(truth: Truth, pairs: Pairs) -> duckdb.DuckDBPyConnection:
+def connect(truth: Truth, pairs: Pairs, threshold: float = 0.5) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect()
     people = {
         name: pa.array([row[i] for row in truth], pa.string())
         for i, name in enumerate(("registry", "record_id", "person"))
     }
-    rows = [(a, i, b, j, p * 10, p) for a, i, b, j, p in pairs]
+    rows = [(a, i, b, j, p * 10, p, p >= threshold) for a, i, b, j, p in pairs]
     columns = {
-        name: pa.array([row[i] for row in rows], pa.string() if i < 4 else pa.float64())
-        for i, name in enumerate(PAIR_COLUMNS)
+        name: pa.array([row[i] for row in rows], KINDS[i]) for i, name in enumerate(PAIR_COLUMNS)
     }
     connection.register("truth_rows", pa.table(people))
     connection.register("pair_rows", pa.table(columns))
@@ -40,7 +40,9 @@ def test_true_pairs_are_those_of_one_person_in_two_registries() -> None:
 
 def test_records_of_one_id_in_two_registries_are_two_records() -> None:
     truth = [("a", "1", "P"), ("b", "1", "Q"), ("c", "1", "P")]
-    quality = measure(connect(truth, [("a", "1", "c", "1", 0.9), ("a", "1", "b", "1", 0.8)]), 0.85)
+    quality = measure(
+        connect(truth, [("a", "1", "c", "1", 0.9), ("a", "1", "b", "1", 0.8)], 0.85), 0.85
+    )
     assert quality.true_pairs == 1
     assert quality.at_threshold.f1 == 1.0
 

@@ -4,7 +4,7 @@ import os
 
 import pytest
 from kinlink_core.errors import PreconditionError
-from kinlink_registry.cipher import VAULT_KEY_BYTES, VaultCipher
+from kinlink_registry.cipher import VAULT_KEY_BYTES, VaultCipher, record_name
 
 
 @pytest.fixture
@@ -40,7 +40,10 @@ def test_ids_depend_on_the_key_and_on_nothing_else(cipher: VaultCipher) -> None:
     same, other = VaultCipher(bytes(range(VAULT_KEY_BYTES))), VaultCipher(bytes(VAULT_KEY_BYTES))
     local_key = cipher.local_key("510104-1988")
     assert local_key == same.local_key("510104-1988") != other.local_key("510104-1988")
-    assert cipher.record_tag(local_key) == same.record_tag(local_key) != local_key
+    tag = cipher.record_tag(local_key, 1)
+    assert tag == same.record_tag(local_key, 1) != local_key
+    assert tag != cipher.record_tag(local_key, 2)
+    assert record_name(tag) == record_name(cipher.record_tag(local_key, 2))
     assert cipher.local_key("x") != cipher.content_digest(b"x")
 
 
