@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from kinlink_core.errors import InvalidInputError, KinlinkError
+from kinlink_core.runtime.files import keep_files_private
 from kinlink_core.runtime.logging import configure_logging
 
 from kinlink_gateway.limits import TOKEN_DAYS_DEFAULT
@@ -57,6 +58,7 @@ class _Group(click.Group):
 @click.pass_context
 def main(context: click.Context, home: Path, log_level: str) -> None:
     """The door for people: pages and a JSON API over the linker."""
+    keep_files_private()
     configure_logging("gateway", log_level)
     context.obj = home.absolute()
 

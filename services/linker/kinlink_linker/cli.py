@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 from kinlink_core.errors import InvalidInputError, KinlinkError
+from kinlink_core.runtime.files import keep_files_private
 from kinlink_core.runtime.logging import configure_logging
 
 from kinlink_linker import cli_links, cli_model, show
@@ -54,6 +55,7 @@ class _Group(click.Group):
 def main(context: click.Context, home: Path, log_level: str | None) -> None:
     """The centre of a federation: finds links between registries, and keeps them."""
     default = "info" if context.invoked_subcommand == "serve" else "error"
+    keep_files_private()
     configure_logging("linker", log_level or default)
     context.obj = home.absolute()
 

@@ -168,12 +168,12 @@ class Job:
         by_pass: dict[str, list[U8]] = {}
         for pairs in compared:
             by_pass.setdefault(self._pass_id(pairs), []).append(pairs.levels)
-        self.run.progress.expect(len(by_pass))
         levels = {name: np.concatenate(parts) for name, parts in by_pass.items()}
-        return score.train(self.run.schema, levels, chance, self._trained)
+        return score.train(self.run.schema, levels, chance, self._training)
 
-    def _trained(self, _pass_id: str) -> None:
+    def _training(self, _pass_id: str) -> None:
         self.run.federation.check_cancelled()
+        self.run.progress.expect(1)
         self.run.progress.advance()
 
     def _score(self, compared: list[ComparedPairs], model: Model) -> list[ScoredPairs]:

@@ -17,7 +17,7 @@ import pyarrow as pa
 from kinlink_linker import duck
 from kinlink_linker.domain import DECIDING, Verdict, packed, utc_now
 from kinlink_linker.linkage_table import stored_time
-from kinlink_linker.person_table import count_persons, rename_all, rename_some
+from kinlink_linker.person_table import rename_all, rename_some
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,6 +64,11 @@ _STAND: Final = "UPDATE link SET standing = true WHERE linkage_id = ?"
 _FOUND_AGAIN: Final = """
 DELETE FROM outbox WHERE removed AND link_id IN (SELECT link_id FROM link WHERE standing)
 """
+_COUNT: Final = """
+SELECT count(*), count(*) FILTER (linked), count(DISTINCT person_id) FILTER (linked)
+FROM link LEFT JOIN member ON registry = registry_l AND subject = subject_l
+WHERE linkage_id = ?
+"""
 _PRUNE: Final = """
 DELETE FROM link WHERE NOT standing AND linkage_id NOT IN (
   SELECT id FROM linkage ORDER BY created_at DESC LIMIT ?
@@ -73,7 +78,7 @@ DELETE FROM link WHERE NOT standing AND linkage_id NOT IN (
 
 @dataclass(frozen=True)
 class Written:
-    """What a linkage came to."""
+    """What a linkage came to: its pairs, links and persons, and links that no longer stand."""
 
     disclosed: int
     links: int
@@ -125,13 +130,8 @@ class LinkWriter:
             cursor.execute("DROP TABLE covered")
             rename_all(cursor, linkage_id)
             cursor.execute(_PRUNE, [self._linkages_kept, linkage_id])
-            counts = duck.rows(
-                cursor,
-                "SELECT count(*), count(*) FILTER (linked) FROM link WHERE linkage_id = ?",
-                [linkage_id],
-            )[0]
-            persons = count_persons(cursor)
-        return Written(counts[0], counts[1], persons, lost // 2)
+            disclosed, links, persons = duck.rows(cursor, _COUNT, [linkage_id])[0]
+        return Written(disclosed, links, persons, lost // 2)
 
     def decide(self, link_id: str, verdict: Verdict, reason: str, decided_by: str) -> None:
         """Record a verdict, let links and persons follow it, and queue it for both registries."""

@@ -200,8 +200,8 @@ def _advance(bars: Progress, tasks: dict[str, TaskID], stages: list[Document]) -
         if name not in tasks:
             _finish(bars, tasks)
             tasks[name] = bars.add_task(name, total=None)
-        total, done = int(stage["total"]), int(stage["done"])
-        bars.update(tasks[name], total=total or None, completed=done)
+        if int(stage["total"]):
+            bars.update(tasks[name], total=int(stage["total"]), completed=int(stage["done"]))
 
 
 def _finish(bars: Progress, tasks: dict[str, TaskID]) -> None:

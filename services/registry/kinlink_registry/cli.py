@@ -8,6 +8,7 @@ from typing import Any
 import click
 import structlog
 from kinlink_core.errors import InvalidInputError, KinlinkError
+from kinlink_core.runtime.files import keep_files_private
 from kinlink_core.runtime.logging import configure_logging, frames_of
 
 from kinlink_registry import cli_data, cli_identity, cli_keys
@@ -59,6 +60,7 @@ class _Group(click.Group):
 def main(context: click.Context, home: Path, log_level: str | None) -> None:
     """One office's registry: its records, its keys, and what leaves the building."""
     default = "info" if context.invoked_subcommand == "serve" else "error"
+    keep_files_private()
     configure_logging("registry", log_level or default)
     context.obj = Home(home.absolute())
 

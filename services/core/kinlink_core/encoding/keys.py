@@ -54,7 +54,8 @@ class KeyFault(ValueError):  # noqa: N818 - a fault of the input, named as the s
 
 def lp(*parts: bytes) -> bytes:
     """Length-prefix each part, so that no two different lists of parts give the same bytes."""
-    return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+    # A list: half the time of a generator, and every blocking value passes here.
+    return b"".join([len(part).to_bytes(4, "big") + part for part in parts])
 
 
 def extract(salt: bytes, ikm: bytes) -> bytes:

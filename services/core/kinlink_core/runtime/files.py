@@ -16,6 +16,11 @@ SECRET_FILE_MODE: Final = 0o600
 ROOT_SECRET_FILE_MODE: Final = 0o640
 
 
+def keep_files_private() -> None:
+    """Let this process make no file that others can read: logs and write-ahead files included."""
+    os.umask(stat.S_IRWXG | stat.S_IRWXO)
+
+
 def read_file(path: Path) -> bytes:
     """The bytes of a file; raises `InvalidInputError` naming the path and the cause."""
     try:
