@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 BENCH = Path(__file__).resolve().parent
-# Stages of a linkage that the linker works in by itself; in the others it waits for registries.
-CENTRAL_STAGES = ("candidates", "score", "persons")
+# What Splink does by blocking, training and predicting; in other stages the linker waits for
+# registries, or does what Splink is not asked for.
+CENTRAL_STAGES = ("candidates", "score")
 
 
 def rehearse(

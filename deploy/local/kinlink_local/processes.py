@@ -14,21 +14,20 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, Self
 
 from kinlink_local.errors import ProcessFailedError
+from kinlink_local.procfs import cpu_seconds, peak_rss_mib
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
     from types import TracebackType
 
 READY_SECONDS_MAX: Final = 60.0
 STOP_SECONDS_MAX: Final = 10.0
 POLL_SECONDS: Final = 0.05
 LOG_TAIL_LINES: Final = 15
-KIB_PER_MIB: Final = 1024.0
-CPU_USER_WORD: Final = 11  # of /proc/PID/stat, after the command
 SESSION: Final = "kinlink_local.session"
 
 
@@ -218,30 +217,6 @@ class Supervisor:
             )
             self._running.append(process)
         return process
-
-
-def peak_rss_mib(pid: int) -> float:
-    """Peak resident memory of a live process in MiB, as Linux counts it.
-
-    Raises:
-        OSError: The process is gone, or there is no /proc.
-    """
-    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
-    line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
-    return int(line.split()[1]) / KIB_PER_MIB
-
-
-def cpu_seconds(pid: int) -> float:
-    """Processor time of a live process, user and system, as Linux counts it.
-
-    Raises:
-        OSError: The process is gone, or there is no /proc.
-    """
-    status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    # The second field is the command in brackets, and may hold anything.
-    words = status.rpartition(")")[2].split()
-    ticks = int(words[CPU_USER_WORD]) + int(words[CPU_USER_WORD + 1])
-    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def log_tail(log: Path) -> str:

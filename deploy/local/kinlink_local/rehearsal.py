@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import duckdb
 
-from kinlink_local import processes
 from kinlink_local.blocking import pair_completeness
 from kinlink_local.federation import Federation
 from kinlink_local.linker_client import LinkageView, LinkerClient
 from kinlink_local.pairs import load_pairs, write_pairs
 from kinlink_local.processes import Supervisor
+from kinlink_local.procfs import peak_rss_mib
 from kinlink_local.quality import measure
 from kinlink_local.running import Started, link, start
 from kinlink_local.truth import load_truth
@@ -127,4 +127,4 @@ def _cpu(supervisor: Supervisor) -> dict[str, float]:
 
 def _peaks(supervisor: Supervisor) -> dict[str, float]:
     peaks = {name: service.peak_rss_mib for name, service in supervisor.services.items()}
-    return {**peaks, OWN_PROCESS: processes.peak_rss_mib(os.getpid())}
+    return {**peaks, OWN_PROCESS: peak_rss_mib(os.getpid())}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import version
@@ -22,6 +23,7 @@ from kinlink_core.runtime.server import ServerSettings, start_server
 from kinlink_core.runtime.tls import TlsFiles
 from prometheus_client import CollectorRegistry
 
+from kinlink_linker import score
 from kinlink_linker.agreement import OwnProfile
 from kinlink_linker.node import Node, NodeLimits
 from kinlink_linker.registry_client import GrpcRegistryPeer
@@ -94,6 +96,7 @@ def serving(home: Path, settings: LinkerSettings) -> Iterator[RunningServer]:
 
 def serve(home: Path) -> None:
     """Serve until SIGTERM or SIGINT."""
+    threading.Thread(target=score.warm_up, name="warm-up", daemon=True).start()
     with (
         serving(home, read_settings(home)) as running,
         announced(home, running.addresses),

@@ -15,6 +15,7 @@ from kinlink_core.errors import KinlinkError, Reason
 
 from kinlink_linker.agreement import PROFILE_REASONS, Agreement, OwnProfile, agree
 from kinlink_linker.collect import Collected, FeedReader
+from kinlink_linker.duck import is_own_fault
 from kinlink_linker.federation import REGISTRIES_MIN, Ask, Federation
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class Synchroniser:
         progress: Callable[[int, int], None] = lambda _events, _expected: None,
     ) -> Collected:
         """Deliver what waits for a registry, and read its feed to the end."""
-        self.outbox.deliver(peer)
+        self._deliver_to(peer)
         reader = FeedReader(peer, file, epoch, self.passes, erase=self._erase, progress=progress)
         return reader.sync()
 
@@ -111,7 +112,7 @@ class Synchroniser:
     def deliver(self, federation: Federation) -> None:
         """Tell every registry that is here what waits for it."""
         asks = [
-            Ask(name, name, self.outbox.deliver)
+            Ask(name, name, self._deliver_to)
             for name in federation.present
             if self.outbox.waiting(name)
         ]
@@ -123,6 +124,16 @@ class Synchroniser:
         for lost in federation.missing:
             if lost.reason not in PROFILE_REASONS:
                 self.watch.lost(lost.name, lost.reason)
+
+    def _deliver_to(self, peer: RegistryPeer) -> int:
+        """Deliver what can be delivered; a notice that is not taken must not end a linkage."""
+        try:
+            return self.outbox.deliver(peer)
+        except KinlinkError as error:
+            if is_own_fault(error):
+                raise
+            _log.warning("notice_waits", registry=peer.name, reason=error.reason)
+            return 0
 
     def _agree(self, federation: Federation) -> Agreement:
         asks = [Ask(name, name, self._describe) for name in federation.present]

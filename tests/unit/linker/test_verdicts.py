@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 import pytest
-from kinlink_core.errors import NotFoundError, PreconditionError, Reason
+from kinlink_core.errors import KinlinkError, NotFoundError, PreconditionError, Reason
 from kinlink_linker.domain import Link, LinkageState, Threshold, Verdict
 from kinlink_linker.link_query import LinkFilter, LinkOrder
 from unit.linker.centre import Centre, centre, person, registries
@@ -104,6 +104,20 @@ def test_a_registry_that_is_away_is_told_a_verdict_when_it_returns(tmp_path: Pat
         told = fakes[1].calls["publish"]
         sync(made)
         assert fakes[1].calls["publish"] == told
+
+
+def test_a_notice_that_a_registry_will_not_take_does_not_keep_it_from_linking(
+    tmp_path: Path,
+) -> None:
+    fakes = registries("a", "b", people=range(3))
+    with centre(tmp_path, fakes) as made:
+        made.succeed()
+        fakes[1].fail("publish", KinlinkError(Reason.INTERNAL))
+        made.node.decide(links(made)[0].id, Verdict.CONFIRMED, "", "officer")
+        sync(made)
+        assert made.node._outbox.waiting("b") == 1
+        fakes[1].fail("publish", KinlinkError(Reason.INTERNAL), after=fakes[1].calls["publish"] + 2)
+        assert made.succeed().links == 3
 
 
 def test_notices_of_an_epoch_nobody_serves_any_more_are_dropped(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 from kinlink_local import processes
 from kinlink_local.errors import ProcessFailedError
-from kinlink_local.processes import Supervisor, peak_rss_mib
+from kinlink_local.processes import Supervisor
+from kinlink_local.procfs import cpu_seconds, peak_rss_mib
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -149,3 +150,12 @@ def test_leaving_in_the_middle_of_a_command_ends_the_command(
 
 def test_the_peak_memory_of_this_process_is_known() -> None:
     assert 10 < peak_rss_mib(os.getpid()) < 100_000
+
+
+def test_the_processor_time_of_this_process_is_known_and_grows() -> None:
+    before = cpu_seconds(os.getpid())
+    assert before > 0
+    deadline = time.process_time() + 0.1
+    while time.process_time() < deadline:
+        pass
+    assert cpu_seconds(os.getpid()) > before
