@@ -170,10 +170,6 @@ def count_links(text: str) -> int:
         return len(documents(text))
 
 
-@pytest.mark.xfail(
-    strict=False,
-    reason="registries answer 'superseded' for a changed record until the epoch ends",
-)
 def test_a_changed_record_is_linked_by_what_it_is_now(small: RealFederation) -> None:
     small.link()
     before = {link["id"] for link in links(small)}

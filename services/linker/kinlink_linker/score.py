@@ -249,7 +249,7 @@ def _train_pass(
         connection.execute("SET temp_directory = ''")
         api = DuckDBAPI(connection=connection)
         sides = [api.register(table, dataset_display_name=side) for side in ("l", "r")]
-        linker = Linker(sides, settings, log_level=None)
+        linker = Linker(sides, settings, validate_settings=False, log_level=None)
         session = linker.training.estimate_parameters_using_expectation_maximisation(
             block_on("pair"), estimate_without_term_frequencies=True, fix_u_probabilities=False
         )
