@@ -78,7 +78,7 @@ def test_a_linker_that_ends_in_the_middle_of_a_linkage_can_run_it_again(
         with process(made) as (_, addresses), client(made, addresses) as linker:
             left = linker.linkage(begun["id"])
             assert left["state"] == "LINKAGE_STATE_FAILED"
-            assert left["error_reason"] == "LINKAGE_ENDED"
+            assert left["error_reason"] == "INTERRUPTED"
             assert "Start it again" in left["error_detail"]
             again = link(linker)
             assert again["state"] == "LINKAGE_STATE_SUCCEEDED"

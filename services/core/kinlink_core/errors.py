@@ -51,6 +51,7 @@ class Reason(StrEnum):
     HANDSHAKE_FAILED = "HANDSHAKE_FAILED"
     IDENTITY_MISSING = "IDENTITY_MISSING"
     INTERNAL = "INTERNAL"
+    INTERRUPTED = "INTERRUPTED"
     KEY_MISSING = "KEY_MISSING"
     LINKAGE_ENDED = "LINKAGE_ENDED"
     LINKAGE_NOT_FOUND = "LINKAGE_NOT_FOUND"
@@ -95,6 +96,7 @@ MESSAGES: Final[Mapping[Reason, str]] = MappingProxyType(
         Reason.HANDSHAKE_FAILED: "The TLS handshake failed: look at both certificates.",
         Reason.IDENTITY_MISSING: "The client certificate carries no usable Kinlink identity.",
         Reason.INTERNAL: "Something failed here; the log of this process says what.",
+        Reason.INTERRUPTED: "The linker stopped while this linkage ran; start it again.",
         Reason.KEY_MISSING: "A key that this needs is not here.",
         Reason.LINKAGE_ENDED: "The linkage has already ended.",
         Reason.LINKAGE_NOT_FOUND: "There is no linkage with this id.",

@@ -67,7 +67,7 @@ class Active:
         if not self.cancelled.is_set():
             return failed(now, error.reason, error.public)
         if stopping:
-            return failed(now, Reason.LINKAGE_ENDED, INTERRUPTED)
+            return failed(now, Reason.INTERRUPTED, INTERRUPTED)
         return replace(now, state=LinkageState.CANCELLED, ended_at=utc_now())
 
 

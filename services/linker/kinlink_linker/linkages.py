@@ -83,7 +83,7 @@ class Linkages:
         """Mark what an earlier process left unfinished as failed; returns those linkages."""
         left = self._table.unfinished()
         for linkage in left:
-            self._table.save(failed(linkage, Reason.LINKAGE_ENDED, INTERRUPTED))
+            self._table.save(failed(linkage, Reason.INTERRUPTED, INTERRUPTED))
             _log.warning("linkage_interrupted", linkage=linkage.id)
         return left
 

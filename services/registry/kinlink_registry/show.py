@@ -92,7 +92,7 @@ def links(found: Sequence[dict[str, Any]], local_id: str) -> None:
         table.add_row(
             link["id"],
             link["partner"],
-            link["person_id"],
+            link["person_id"] or "below the threshold",
             f"{link['match_weight']:.1f}",
             f"{link['match_probability']:.3f}",
             link["verdict"],

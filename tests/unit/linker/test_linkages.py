@@ -175,7 +175,7 @@ def test_a_linker_that_stops_marks_what_ran_as_failed(tmp_path: Path) -> None:
     with centre(tmp_path, fakes) as again:
         linkage = again.node.linkages.get(begun.id)
         assert linkage.state is LinkageState.FAILED
-        assert linkage.error_reason == Reason.LINKAGE_ENDED
+        assert linkage.error_reason == Reason.INTERRUPTED
         assert "Start it again" in linkage.error_detail
         assert again.succeed().links == 60
 
@@ -190,7 +190,7 @@ def test_a_killed_linker_finds_its_running_linkage_and_marks_it_failed(tmp_path:
         again.node.linkages.recover()
         found = again.node.linkages.get("running")
         assert found.state is LinkageState.FAILED
-        assert found.error_reason == Reason.LINKAGE_ENDED
+        assert found.error_reason == Reason.INTERRUPTED
         assert again.node.linkages.get(linkage.id).state is LinkageState.SUCCEEDED
 
 
