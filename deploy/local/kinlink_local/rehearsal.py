@@ -18,7 +18,7 @@ import duckdb
 
 from kinlink_local.blocking import pair_completeness
 from kinlink_local.federation import Federation
-from kinlink_local.linker_client import LinkageView, LinkerClient
+from kinlink_local.linker_client import LINKER, LinkageView, LinkerClient
 from kinlink_local.pairs import load_pairs, write_pairs
 from kinlink_local.processes import Supervisor
 from kinlink_local.procfs import peak_rss_mib
@@ -54,7 +54,13 @@ def rehearse(plan: RehearsalPlan, stopwatch: Stopwatch) -> dict[str, Any]:
         started = start(federation, supervisor, plan.files, stopwatch, with_gateway=False)
         with LinkerClient(started.linker.api, started.operator) as client:
             before = _cpu(supervisor)
-            view = link(client, stopwatch, threshold=plan.threshold, purpose=PURPOSE)
+            view = link(
+                client,
+                stopwatch,
+                threshold=plan.threshold,
+                purpose=PURPOSE,
+                linker_cpu=supervisor.services[LINKER].cpu_seconds,
+            )
             spent = {name: used - before[name] for name, used in _cpu(supervisor).items()}
         with stopwatch.stage("results", "Links by the offices' own record ids"):
             links = federation.everywhere(federation.links_of, sorted(plan.files))
@@ -67,6 +73,7 @@ def rehearse(plan: RehearsalPlan, stopwatch: Stopwatch) -> dict[str, Any]:
         report["seconds"] = {**stopwatch.seconds, "total": total}
         report["peak_rss_mb"] = _peaks(supervisor)
         report["cpu_seconds"] = spent
+        report["linker_cpu_seconds"] = stopwatch.central_cpu
         if plan.truth is not None:
             report |= _judge(plan, plan.truth, connection, view)
     (plan.out / "report.json").write_text(

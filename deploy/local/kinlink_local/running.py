@@ -11,9 +11,10 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 from kinlink_local.errors import LocalError
 from kinlink_local.inputs import RECORD_ID
+from kinlink_local.stopwatch import CpuMeter
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from kinlink_core.runtime.tls import TlsFiles
@@ -92,9 +93,21 @@ def _start_centre(
 
 
 def link(
-    client: LinkerClient, stopwatch: Stopwatch, *, threshold: float | None, purpose: str
+    client: LinkerClient,
+    stopwatch: Stopwatch,
+    *,
+    threshold: float | None,
+    purpose: str,
+    linker_cpu: Callable[[], float] = lambda: 0.0,
 ) -> LinkageView:
     """Run a linkage to its end, showing how far it is.
+
+    Args:
+        client: asks the linker.
+        stopwatch: learns the seconds of each stage, and the linker's processor time in it.
+        threshold: link threshold as a probability, or None for the schema's.
+        purpose: for the linker's audit.
+        linker_cpu: processor seconds the linker has used so far.
 
     Raises:
         LocalError: It failed or was cancelled.
@@ -102,15 +115,18 @@ def link(
     linkage_id = client.create_linkage(threshold=threshold, purpose=purpose)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     view: LinkageView | None = None
+    meter = CpuMeter(linker_cpu)
     with Progress(*columns, console=stopwatch.console, transient=True) as progress:
         task = progress.add_task("Linkage", total=None)
         for view in client.watch(linkage_id):
             if view.stages:
                 stage = view.stages[-1]
+                meter.enter(stage.name)
                 telling = f"Linkage: {stage.name}"
                 progress.update(
                     task, description=telling, completed=stage.done, total=stage.total or None
                 )
+    stopwatch.central_cpu.update(meter.leave())
     if view is None or not view.succeeded:
         state = view.state if view else "UNKNOWN"
         raise LocalError(f"The linkage ended {state}. {view.error if view else ''}".strip())

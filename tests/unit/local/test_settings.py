@@ -8,6 +8,7 @@ from pathlib import Path
 from kinlink_local import display, settings
 from kinlink_local.case1988 import FAMILY_NOTICE
 from kinlink_local.linker_client import EvidenceView
+from kinlink_local.stopwatch import CpuMeter
 from rich.console import Console
 
 
@@ -46,3 +47,11 @@ def test_an_officers_answer_shows_the_offices_own_record_only() -> None:
     assert "kinlink-registry links --id SN-1" in text
     assert FAMILY_NOTICE.name in text
     assert "phone" not in text
+
+
+def test_processor_time_is_shared_out_over_the_stages_it_was_spent_in() -> None:
+    readings = iter([1.0, 1.5, 3.5, 4.0])
+    meter = CpuMeter(lambda: next(readings))
+    for stage in ("connect", "connect", "score", "score"):
+        meter.enter(stage)
+    assert meter.leave() == {"connect": 2.0, "score": 0.5}
