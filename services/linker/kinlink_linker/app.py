@@ -66,7 +66,14 @@ def serving(home: Path, settings: LinkerSettings) -> Iterator[RunningServer]:
         ),
         metrics,
         registries=list(addresses),
-        dial=lambda name: GrpcRegistryPeer(name, addresses[name], tls, schema, runtime),
+        dial=lambda name: GrpcRegistryPeer(
+            name,
+            addresses[name],
+            tls,
+            schema,
+            runtime,
+            idle_seconds=settings.policy.idle_seconds,
+        ),
         verify_card=partial(_verify_card, settings.federation, tls),
     )
     metrics.store_bytes.set_function(lambda: node.store_bytes)

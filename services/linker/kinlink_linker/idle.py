@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 CHECKS_A_LIMIT = 10
+IDLE_SECONDS = 120.0
 
 
 class Cancellable(Protocol):

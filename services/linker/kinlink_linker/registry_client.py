@@ -32,7 +32,7 @@ from kinlink_core.runtime.channel import open_channel, translated
 from kinlink_core.runtime.identity import Role
 
 from kinlink_linker.domain import ids_of, no_ids, packed
-from kinlink_linker.idle import IdleGuard
+from kinlink_linker.idle import IDLE_SECONDS, IdleGuard
 from kinlink_linker.peer import (
     Description,
     Disclosed,
@@ -67,7 +67,6 @@ UNARY_SECONDS: Final = 60.0
 FEED_SECONDS: Final = 3_600.0
 STREAM_SECONDS: Final = 300.0
 # A registry that sends nothing for this long on an open stream is lost.
-IDLE_SECONDS_MAX: Final = 120.0
 
 PROFILES_MAX: Final = 8
 REFINED_ROWS_MAX: Final = 4_000_000
@@ -105,7 +104,7 @@ class GrpcRegistryPeer:
         schema: Schema,
         metrics: RuntimeMetrics | None = None,
         *,
-        idle_seconds: float = IDLE_SECONDS_MAX,
+        idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         self._name = name
         self._schema = schema

@@ -11,6 +11,7 @@ from kinlink_core.runtime.server import GRACE_SECONDS, WORKERS
 from pydantic import AfterValidator, Field, model_validator
 
 from kinlink_linker.duck import MEMORY_LIMIT_DEFAULT, THREADS_DEFAULT, DuckLimits
+from kinlink_linker.idle import IDLE_SECONDS
 
 if TYPE_CHECKING:
     from typing import Self
@@ -43,6 +44,8 @@ class PolicySettings(Settings):
     linkages_kept: int = Field(default=20, ge=1, le=10_000)
     # How often feeds are read between linkages: deletions take effect within this time.
     sync_seconds: float = Field(default=60.0, ge=0.5, le=86_400)
+    # A registry that sends nothing on an open stream for this long is lost.
+    idle_seconds: float = Field(default=IDLE_SECONDS, ge=1, le=3_600)
 
 
 class LinkerSettings(Settings):
