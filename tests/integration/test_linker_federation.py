@@ -179,29 +179,6 @@ def test_a_changed_record_is_linked_by_what_it_is_now(small: RealFederation) -> 
     assert {link["id"] for link in links(small)} == before
 
 
-def test_a_registry_that_stops_in_the_middle_leaves_a_partial_linkage(
-    small: RealFederation,
-) -> None:
-    with small.client() as client:
-        begun = client.create(
-            probability=None, weight=None, registries=[], model="", purpose="interrupted"
-        )
-        last = begun
-        stopped = False
-        for step in client.watch(begun["id"]):
-            last = step
-            if not stopped and any(each["name"] == "collect" for each in step["stages"]):
-                small.served["gansu"].stop()
-                stopped = True
-        assert last["state"] == "LINKAGE_STATE_PARTIAL", last
-        (missing,) = last["missing_registries"]
-        assert missing["name"] == "gansu"
-        assert missing["reason"] in {"UNREACHABLE", "STREAM_CUT"}
-        assert int(last["links"]) in {40, 120}
-    table = small.must("links", "list")
-    assert "missed gansu" in table
-
-
 def test_a_registry_with_another_secret_is_refused_by_name_and_the_others_link(
     tmp_path: Path,
 ) -> None:

@@ -124,7 +124,7 @@ def write_linker_home(made: RealFederation) -> None:
         f'schema = "{made.rig.schema_path}"\n'
         'listen = "127.0.0.1:0"\nhealth_listen = "127.0.0.1:0"\nmetrics_listen = "127.0.0.1:0"\n'
         'memory_limit = "256MB"\nthreads = 1\n'
-        f"{registries}\n[policy]\nsync_seconds = 86400\nidle_seconds = 10\n"
+        f"{registries}\n[policy]\nsync_seconds = 86400\nidle_seconds = 2\n"
     )
 
 
