@@ -47,6 +47,7 @@ class Federation:
         self._peers = dict(sorted(peers.items()))
         self._cancelled = cancelled
         self._missing: dict[str, MissingRegistry] = {}
+        self._cut = threading.Event()
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(ASKED_AT_ONCE_MAX, thread_name_prefix="ask")
         self.descriptions: dict[str, Description] = {}
@@ -119,6 +120,7 @@ class Federation:
 
     def cut(self) -> None:
         """Cancel what is in flight; whoever waits for an answer gets an error."""
+        self._cut.set()
         for peer in self._peers.values():
             peer.close()
 
@@ -147,5 +149,8 @@ class Federation:
             self.check_cancelled()
             if is_own_fault(error):
                 raise
+            if self._cut.is_set():
+                # We hung up: that is no fault of the registry.
+                return None
             self.lose(ask.registry, error.reason, error.public)
             return None
