@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+from kinlink_core.encoding.seal import TAG_BYTES
 
 if TYPE_CHECKING:
     from kinlink_core.encoding.schema import Field, Level, Schema
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 # Level of a field that is missing on either side.
 NULL_LEVEL = 255
-_TAG_BYTES = 8
 
 Levels = npt.NDArray[np.uint8]
 
@@ -77,5 +77,5 @@ def _holds(
 def _tag(field: Field, column: SealedColumn, tag: str) -> npt.NDArray[np.uint8]:
     if column.tags is None:
         raise ValueError(f"field {field.name} carries no tags")
-    start = field.tags.index(tag) * _TAG_BYTES
-    return column.tags[:, start : start + _TAG_BYTES]
+    start = field.tags.index(tag) * TAG_BYTES
+    return column.tags[:, start : start + TAG_BYTES]

@@ -27,6 +27,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from kinlink_core.encoding import keys
+from kinlink_core.encoding.dates import DAY_DIGITS
 from kinlink_core.encoding.encode import Column, split_fixed
 from kinlink_core.encoding.features import tag_value
 from kinlink_core.encoding.schema import SAMPLE_BITS
@@ -49,7 +50,6 @@ _CHOICE_BYTES = SKETCH_BYTES // 2
 _SAMPLE_XOF_BYTES = _CHOICE_BYTES + SAMPLE_BYTES
 # Two multipliers and two addends of 64 bits.
 _TAG_XOF_BYTES = 4 * TAG_BYTES
-_DAY_DIGITS = 8
 _SIEVE_STRIDE_BYTES = SKETCH_BYTES // SIEVE_BITS
 _NONCE_ZERO = bytes(12)
 
@@ -152,7 +152,7 @@ def _noise(
     for field, column in zip(schema.fields, values, strict=True):
         # A partial date lacks some of its tags.
         if field.comparison == "date" or field.kind == "date":
-            incomplete |= np.array([value is None or len(value) < _DAY_DIGITS for value in column])
+            incomplete |= np.array([value is None or len(value) < DAY_DIGITS for value in column])
     chosen = np.flatnonzero(incomplete)
     width = sum(_sealed_bytes(field) for field in schema.fields)
     noise = np.zeros((len(pair_keys), width), np.uint8)
