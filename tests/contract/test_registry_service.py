@@ -580,6 +580,19 @@ def test_a_verdict_survives_a_later_publication_without_one(
     assert found["verdict"] == "rejected"
 
 
+def test_a_verdict_without_a_linkage_leaves_the_link_to_the_one_that_found_it(
+    federation: tuple[Rig, Linker, Linker],
+) -> None:
+    _, left, right = federation
+    link = published(meet(left, right), disclosed_both(meet(left, right)))
+    left.publish(link, linkage_id="partial", missing=["qinghai"])
+    link.verdict = pb.VERDICT_CONFIRMED
+    left.publish(link, linkage_id="")
+    (found,) = json.loads(must(left.node.home.root, "links", "--json"))
+    assert (found["verdict"], found["linkage_id"]) == ("confirmed", "partial")
+    assert found["missing_registries"] == ["qinghai"]
+
+
 def test_a_deleted_person_leaves_the_feed_the_links_and_every_answer(
     federation: tuple[Rig, Linker, Linker],
 ) -> None:

@@ -7,15 +7,27 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 COMMAND = (sys.executable, "-m", "kinlink_local.cli", "demo")
 SECONDS_MAX = 240
 TEMPORARY = "kinlink-"
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A folder whose path is short enough for a registry's socket below it."""
+    with tempfile.TemporaryDirectory(prefix="k-") as folder:
+        yield Path(folder)
 
 
 def run(*options: str, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -80,8 +80,8 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         first = link(watched.client, watched.stopwatch, threshold=None, purpose="first epoch")
         assert first.state == "SUCCEEDED"
         retired = tokens(watched)
-        change_epoch(watched)
         messages = len(watched.federation.record.messages)
+        change_epoch(watched)
         second = link(watched.client, watched.stopwatch, threshold=None, purpose="second epoch")
         assert second.state == "SUCCEEDED"
         live = tokens(watched, messages)

@@ -23,8 +23,12 @@ if TYPE_CHECKING:
 
     from kinlink_local.processes import Service
 
-# The linker looks for retired epochs and deletions in rounds; here every second.
-ENVIRONMENT = {"KINLINK_LINKER_POLICY__SYNC_SECONDS": "1"}
+# The linker looks for retired epochs and deletions in rounds, here every second, and gives up a
+# stream that a killed registry left without an end.
+ENVIRONMENT = {
+    "KINLINK_LINKER_POLICY__SYNC_SECONDS": "1",
+    "KINLINK_LINKER_POLICY__IDLE_SECONDS": "20",
+}
 SCHEMA = Path(str(files("kinlink_local").joinpath("data/demo.yaml")))
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kinlink_registry import columns, records
+from kinlink_registry import columns, records, subjects
 from kinlink_registry.domain import CONFIRMED, REJECTED, UNSPECIFIED, LocalLink, PublishedLink
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from kinlink_registry.session import Session
 
 LINKS_A_PAGE = 1000
-_NO_HANDLE = bytes(columns.ID_BYTES)
+_NO_ID = bytes(columns.ID_BYTES)
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,15 @@ class Published:
     unknown: int
 
 
+@dataclass(frozen=True)
+class _Known:
+    """A link of one of our records; `partner_record` is zero where it is not known."""
+
+    ref: int
+    link: PublishedLink
+    partner_record: bytes = _NO_ID
+
+
 def publish(
     session: Session,
     epoch_id: int,
@@ -38,30 +47,47 @@ def publish(
     missing_registries: Sequence[str],
     links: Sequence[PublishedLink],
 ) -> Published:
-    """Take over links: new ones, changed ones, removed ones, verdicts."""
-    subjects = columns.from_list([link.subject for link in links])
-    asked = columns.table(position=columns.positions(len(links)), subject=subjects)
+    """Take over links: new ones, changed ones, removed ones, verdicts.
+
+    `epoch_id` is that of their handles, 0 when it was retired here.
+    """
+    asked = columns.table(
+        position=columns.positions(len(links)),
+        subject=columns.from_list([link.subject for link in links]),
+    )
+    # In whatever epoch: a link outlives the one it was found in.
     found = session.table(
-        "SELECT position, ref FROM asked JOIN subject USING (subject) WHERE epoch_id = ?",
-        [epoch_id],
+        "SELECT position, ref FROM asked JOIN (SELECT DISTINCT ref, subject FROM subject)"
+        " USING (subject)",
         asked=asked,
     )
     refs = dict(zip(found["position"].to_pylist(), found["ref"].to_pylist(), strict=True))
-    known = [(refs[index], link) for index, link in enumerate(links) if index in refs]
+    known = [_Known(refs[index], link) for index, link in enumerate(links) if index in refs]
     gone = [link.link_id for link in links if link.removed]
-    kept = [(ref, link) for ref, link in known if not link.removed]
-    _settle(session, epoch_id, known)
-    kept = _with_known_handles(session, kept)
-    replaced = columns.table(link_id=([link.link_id for _, link in kept] + gone))
+    kept = _completed(session, epoch_id, [each for each in known if not each.link.removed])
+    _settle(session, kept)
+    replaced = columns.table(link_id=([each.link.link_id for each in kept] + gone))
+    before = session.table(
+        "SELECT link_id, linkage_id, missing_registries FROM link SEMI JOIN replaced"
+        " USING (link_id)",
+        replaced=replaced,
+    )
     session.run(
         "DELETE FROM link WHERE link_id IN (SELECT link_id FROM replaced)", replaced=replaced
     )
     if kept:
+        # A verdict comes without a linkage: the link stays of the one that found it.
         session.run(
-            "INSERT INTO link SELECT *, ?, ?::VARCHAR[], ?::TIMESTAMP FROM kept",
+            "INSERT INTO link BY NAME SELECT kept.*,"
+            " CASE WHEN $1 = '' THEN coalesce(linkage_id, '') ELSE $1 END AS linkage_id,"
+            " CASE WHEN $1 = '' THEN coalesce(missing_registries, []) ELSE $2::VARCHAR[] END"
+            " AS missing_registries,"
+            " $3::TIMESTAMP AS published_at FROM kept LEFT JOIN before USING (link_id)",
             [linkage_id, list(missing_registries), _now()],
             kept=_table(epoch_id, kept),
+            before=before,
         )
+    subjects.settle(session, [each.ref for each in kept], [each.link.subject for each in kept])
     return Published(len(kept), len(gone), len(links) - len(known))
 
 
@@ -73,7 +99,10 @@ def local_links(
     if local_id:
         where = "SEMI JOIN (SELECT ref FROM record WHERE local_key = ?::UUID) USING (ref)"
         params = [cipher.local_key(local_id).hex()]
-    found = session.table(f"SELECT * FROM link {where} ORDER BY match_weight DESC, link_id", params)
+    found = session.table(
+        f"SELECT * EXCLUDE (partner_record) FROM link {where} ORDER BY match_weight DESC, link_id",
+        params,
+    )
     for start in range(0, len(found), LINKS_A_PAGE):
         page = found.slice(start, LINKS_A_PAGE)
         refs = np.unique(columns.numbers(page["ref"])).astype(np.int32)
@@ -117,100 +146,100 @@ def _local(row: dict[str, Any], local_id: str) -> LocalLink:
     )
 
 
-def _settle(session: Session, epoch_id: int, links: Sequence[tuple[int, PublishedLink]]) -> None:
+def _settle(session: Session, links: Sequence[_Known]) -> None:
     """Keep confirmed and rejected pairs from being compared again; "unsure" opens them."""
     judged = [
-        (ref, link) for ref, link in links if link.verdict != UNSPECIFIED and not link.removed
+        each for each in links if each.link.verdict != UNSPECIFIED and each.partner_record != _NO_ID
     ]
     if not judged:
         return
-    judged_records = _partner_records(session, epoch_id, judged)
+    table = columns.table(
+        ref=np.array([each.ref for each in judged], np.int32),
+        partner=[each.link.partner for each in judged],
+        partner_record=columns.from_list([each.partner_record for each in judged]),
+        verdict=np.array([each.link.verdict for each in judged], np.uint8),
+    )
     session.run(
         "DELETE FROM decided USING judged WHERE decided.ref = judged.ref"
         " AND decided.partner = judged.partner AND decided.partner_record = judged.partner_record",
-        judged=judged_records,
+        judged=table,
     )
     session.run(
         f"INSERT INTO decided SELECT DISTINCT ref, partner, partner_record FROM judged"
         f" WHERE verdict IN ({CONFIRMED}, {REJECTED})",
-        judged=judged_records,
+        judged=table,
     )
 
 
-def _partner_records(
-    session: Session, epoch_id: int, judged: Sequence[tuple[int, PublishedLink]]
-) -> Any:
-    """(ref, partner, partner_record, verdict) of judged links, found by their handles."""
-    own, theirs = _handles([link for _, link in judged])
-    asked = columns.table(
-        ref=np.array([ref for ref, _ in judged], np.int32),
-        partner=[link.partner for _, link in judged],
-        link_id=[link.link_id for _, link in judged],
-        own_handle=own,
-        partner_handle=theirs,
-        verdict=np.array([link.verdict for _, link in judged], np.uint8),
-    )
-    # A verdict on an older link carries no handles: those it was stored with are used.
-    return session.table(
-        "SELECT DISTINCT a.ref, a.partner, d.partner_record, a.verdict FROM asked a"
-        " LEFT JOIN link l USING (link_id)"
-        " JOIN disclosed d ON d.epoch_id = ? AND d.ref = a.ref AND d.partner = a.partner"
-        " AND ((d.own_handle = a.own_handle AND d.partner_handle = a.partner_handle)"
-        "   OR (d.own_handle = l.own_handle AND d.partner_handle = l.partner_handle))",
-        [epoch_id],
-        asked=asked,
-    )
+def _completed(session: Session, epoch_id: int, links: Sequence[_Known]) -> list[_Known]:
+    """Add what is known of links already: handles they came with, a verdict, the partner's record.
 
-
-def _with_known_handles(
-    session: Session, links: Sequence[tuple[int, PublishedLink]]
-) -> list[tuple[int, PublishedLink]]:
-    """Give links that came without handles those they were stored with, and an earlier verdict."""
+    A verdict on an older link comes without handles, and so does a link that was carried over.
+    """
     stored = session.table(
-        "SELECT link.link_id, own_handle, partner_handle, verdict FROM link"
+        "SELECT link_id, own_handle, partner_handle, partner_record, verdict FROM link"
         " SEMI JOIN asked USING (link_id)",
-        asked=columns.table(link_id=[link.link_id for _, link in links]),
+        asked=columns.table(link_id=[each.link.link_id for each in links]),
     )
-    known = dict(
+    ids = [
+        [row.tobytes() for row in columns.matrix(stored[name])]
+        for name in ("own_handle", "partner_handle", "partner_record")
+    ]
+    before = dict(
         zip(
             stored["link_id"].to_pylist(),
-            zip(
-                (row.tobytes() for row in columns.matrix(stored["own_handle"])),
-                (row.tobytes() for row in columns.matrix(stored["partner_handle"])),
-                stored["verdict"].to_pylist(),
-                strict=True,
-            ),
+            zip(*ids, stored["verdict"].to_pylist(), strict=True),
             strict=True,
         )
     )
-    return [(ref, _filled(link, known.get(link.link_id))) for ref, link in links]
-
-
-def _filled(link: PublishedLink, known: tuple[bytes, bytes, int] | None) -> PublishedLink:
-    if known is None:
-        return link
-    own, theirs, verdict = known
-    return replace(
-        link,
-        own_handle=link.own_handle or own,
-        partner_handle=link.partner_handle or theirs,
-        verdict=link.verdict or verdict,
+    filled = [_filled(each, before.get(each.link.link_id)) for each in links]
+    own, theirs = _handles([each.link for each in filled])
+    named = session.table(
+        "SELECT position, any_value(partner_record) AS partner_record"
+        " FROM asked JOIN disclosed USING (ref, partner, own_handle, partner_handle)"
+        " WHERE epoch_id = ? GROUP BY position",
+        [epoch_id],
+        asked=columns.table(
+            position=columns.positions(len(filled)),
+            ref=np.array([each.ref for each in filled], np.int32),
+            partner=[each.link.partner for each in filled],
+            own_handle=own,
+            partner_handle=theirs,
+        ),
     )
+    for position, record in zip(
+        named["position"].to_pylist(), columns.matrix(named["partner_record"]), strict=True
+    ):
+        filled[position] = replace(filled[position], partner_record=record.tobytes())
+    return filled
+
+
+def _filled(known: _Known, before: tuple[bytes, bytes, bytes, int] | None) -> _Known:
+    if before is None:
+        return known
+    own, theirs, record, verdict = before
+    link = replace(
+        known.link,
+        own_handle=known.link.own_handle or own,
+        partner_handle=known.link.partner_handle or theirs,
+        verdict=known.link.verdict or verdict,
+    )
+    return _Known(known.ref, link, record)
 
 
 def _handles(links: Sequence[PublishedLink]) -> tuple[Bytes, Bytes]:
-    own = columns.from_list([link.own_handle or _NO_HANDLE for link in links])
-    theirs = columns.from_list([link.partner_handle or _NO_HANDLE for link in links])
+    own = columns.from_list([link.own_handle or _NO_ID for link in links])
+    theirs = columns.from_list([link.partner_handle or _NO_ID for link in links])
     return own, theirs
 
 
-def _table(epoch_id: int, kept: Sequence[tuple[int, PublishedLink]]) -> Any:
-    links = [link for _, link in kept]
+def _table(epoch_id: int, kept: Sequence[_Known]) -> Any:
+    links = [each.link for each in kept]
     own, theirs = _handles(links)
     return columns.table(
         link_id=[link.link_id for link in links],
         epoch_id=np.full(len(links), epoch_id, np.int16),
-        ref=np.array([ref for ref, _ in kept], np.int32),
+        ref=np.array([each.ref for each in kept], np.int32),
         subject=columns.from_list([link.subject for link in links]),
         partner=[link.partner for link in links],
         partner_subject=columns.from_list([link.partner_subject for link in links]),
@@ -220,6 +249,7 @@ def _table(epoch_id: int, kept: Sequence[tuple[int, PublishedLink]]) -> Any:
         match_probability=np.array([link.match_probability for link in links], np.float64),
         person_id=[link.person_id for link in links],
         verdict=np.array([link.verdict for link in links], np.uint8),
+        partner_record=columns.from_list([each.partner_record for each in kept]),
     )
 
 

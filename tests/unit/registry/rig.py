@@ -273,8 +273,12 @@ class Linker:
         with translated("registry"):
             return DisclosedRows.read(self.stub.DiscloseSubjects(request))
 
-    def publish(self, *links: pb.PublishedLink) -> pb.PublishLinksResponse:
-        request = pb.PublishLinksRequest(linkage_id="linkage", epoch=self.epoch, links=links)
+    def publish(
+        self, *links: pb.PublishedLink, linkage_id: str = "linkage", missing: Sequence[str] = ()
+    ) -> pb.PublishLinksResponse:
+        request = pb.PublishLinksRequest(
+            linkage_id=linkage_id, epoch=self.epoch, links=links, missing_registries=missing
+        )
         with translated("registry"):
             return self.stub.PublishLinks(request)
 

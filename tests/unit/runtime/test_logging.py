@@ -73,7 +73,7 @@ def test_logs_of_libraries_take_the_same_way(stream: io.StringIO) -> None:
         {HEX: 1},
         (TOKEN, TOKEN),
         {HEX},
-        secrets.token_urlsafe(32) + "aZ9",
+        pytest.param(secrets.token_urlsafe(32) + "aZ9", id="urlsafe"),
     ],
 )
 def test_what_looks_like_a_token_is_masked_wherever_it_stands(
