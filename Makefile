@@ -5,9 +5,11 @@ export PYTHON
 BIN := .venv/bin
 LOCKS := requirements-build.lock pyproject.toml scripts/setup.sh
 HISTORICAL50K ?= ../shared/data/historical_figures_with_errors_50k.parquet
+# A file's tests stay in one process; more processes than cores only wait for each other.
+TEST_PROCESSES ?= 2
 PYTEST := $(BIN)/pytest --durations=10 $(PYTEST_FLAGS)
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check format lock proto bench bench-quick clean images
+.PHONY: help demo test test-slow check format lock proto bench bench-quick redteam clean images
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -17,7 +19,7 @@ demo: .venv/.run ## three registries, a linker and a gateway on this machine; Ct
 
 test: .venv/.dev ## every test but the slow ones; installs their Debian packages where it may
 	@scripts/apt-extras prometheus chromium postgresql
-	$(PYTEST) -m 'not slow'
+	$(PYTEST) -n $(TEST_PROCESSES) --dist loadfile -m 'not slow'
 
 test-slow: .venv/.dev ## image builds, large benches, load
 	@scripts/apt-extras prometheus chromium postgresql debootstrap buildah
@@ -38,16 +40,20 @@ proto: .venv/.dev ## regenerate proto/gen
 bench: bench-quick ## every benchmark beside its peer; HISTORICAL50K=FILE says where that set is
 	$(BIN)/python bench/historical50k.py $(HISTORICAL50K)
 
-bench-quick: .venv/.dev ## the benchmarks that end within minutes: FEBRL4
+bench-quick: .venv/.dev ## the benchmarks that end within minutes: FEBRL4, the key server
 	$(BIN)/python bench/febrl4.py
+	$(BIN)/python bench/key_server.py
 
-images: ## build the three images with buildah
+redteam: .venv/.dev ## attack what a linker holds, and classical encodings beside it; hours
+	$(BIN)/python -m redteam $(REDTEAM_FLAGS)
+
+images: ## build the four images with buildah
 	scripts/build-images.sh
 
 clean: ## remove .venv and every cache
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 
-.venv/.run: $(LOCKS) services/registry/requirements.lock services/linker/requirements.lock services/gateway/requirements.lock
+.venv/.run: $(LOCKS) services/registry/requirements.lock services/linker/requirements.lock services/gateway/requirements.lock services/keyserver/requirements.lock
 	@scripts/setup.sh run
 
 .venv/.dev: $(LOCKS) requirements.lock

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds kinlink-registry, kinlink-linker and kinlink-gateway with buildah, for this machine's store.
+# Builds the images kinlink-{registry,linker,gateway,keyserver} with buildah, for this machine's store.
 # BASE_IMAGE names a Debian base to start from; without it one is made by debootstrap, so no image
 # registry is needed. TAG defaults to the version in pyproject.toml. Needs root, buildah, debootstrap.
 set -eu
@@ -35,7 +35,7 @@ if [ -z "${BASE_IMAGE:-}" ]; then
   buildah inspect "$BASE_IMAGE" >/dev/null 2>&1 || make_base
 fi
 
-for role in ${ROLES:-registry linker gateway}; do
+for role in ${ROLES:-registry linker gateway keyserver}; do
   echo "build-images: kinlink-$role:$tag" >&2
   # The builder trusts the authorities this machine trusts; the mount leaves no trace in the image.
   buildah build --isolation chroot --layers --pull=never \

@@ -17,7 +17,7 @@ compile() {
 compile requirements.lock pyproject.toml --extra all --extra dev --group build
 # Subsets at the same versions: what builds the package, and what each image holds.
 compile requirements-build.lock --group build --constraints requirements.lock
-for role in registry linker gateway; do
+for role in registry linker gateway keyserver; do
   compile "services/$role/requirements.lock" pyproject.toml --extra "$role" \
     --constraints requirements.lock
 done

@@ -51,7 +51,8 @@ case $purpose in
   run)
     echo "kinlink: installing what the services need (once)"
     install -r requirements-build.lock -r services/registry/requirements.lock \
-      -r services/linker/requirements.lock -r services/gateway/requirements.lock
+      -r services/linker/requirements.lock -r services/gateway/requirements.lock \
+      -r services/keyserver/requirements.lock
     ;;
   dev)
     echo "kinlink: installing the services' and the tests' packages (once, some minutes)"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 
 import pytest
 from kinlink_core.errors import Reason, UnavailableError
 from kinlink_gateway.limits import SESSION_IDLE_SECONDS_MAX
+from kinlink_gateway.linker import RegistryState
 from kinlink_gateway.pages_session import local_address
 from unit.gateway.office import Office, open_office
 
@@ -322,7 +324,10 @@ def test_an_empty_threshold_means_the_schemas(office: Office) -> None:
     browser = office.browser("Chen")
     data = {"form_token": office.form_token(browser), "threshold_percent": "", "purpose": ""}
     assert browser.post("/linkages", data=data).status_code == 303
-    assert "create_linkage None () Chen (operator)" in office.linker.calls
+    assert "create_linkage None () Chen (operator): general" in office.linker.calls
+    refused = browser.post("/linkages", data={**data, "purpose": "Zhang Wei"})
+    assert refused.status_code == 400
+    assert "code word" in refused.text
 
 
 def test_an_operator_sees_no_link(office: Office) -> None:
@@ -354,6 +359,23 @@ def test_partial_is_named_on_a_links_own_page_and_where_no_link_was_found(office
     empty = browser.get("/links?linkage=lk-partial&verdict=unsure").text
     assert "No link matches." in empty
     assert "Made without henan." in empty
+
+
+def test_a_revoked_registry_is_marked_wherever_its_links_are_shown(office: Office) -> None:
+    analyst = office.browser("Li Wei")
+    link_id, link = next(iter(office.linker.links.items()))
+    for shown, marked in ((link, False), (replace(link, revoked_registries=("henan",)), True)):
+        office.linker.links[link_id] = shown
+        assert ("henan revoked" in analyst.get("/links").text) is marked
+        page = analyst.get(f"/links/{link_id}").text
+        assert ("henan no longer takes part" in page) is marked
+    machine = office.api("Li Wei")
+    found = machine.get(f"/api/v1/links/{link_id}").json()["link"]
+    assert found["revoked_registries"] == ["henan"]
+    henan = office.linker.registries["henan"]
+    office.linker.registries["henan"] = replace(henan, state=RegistryState.REVOKED)
+    assert "revoked" in analyst.get("/").text
+    assert 'value="henan"' not in analyst.get("/linkages").text
 
 
 def test_a_whole_linkage_has_no_such_banner(office: Office) -> None:
@@ -434,3 +456,20 @@ def test_the_events_of_a_page_are_its_progress_as_html(office: Office) -> None:
     assert answer.text.startswith("event: linkage\ndata: ")
     assert "data: <ol" in answer.text.replace("data:   <ol", "data: <ol")
     assert answer.text.endswith("event: ended\ndata: succeeded\n\n")
+
+
+def test_a_refused_registry_is_shown_with_the_part_in_which_it_differs(office: Office) -> None:
+    told = "The encoding of 2026-11 differs between henan and shaanxi in: the pinyin table."
+    henan = office.linker.registries["henan"]
+    office.linker.registries["henan"] = replace(
+        henan, state=RegistryState.REFUSED, reason="ENCODING_DIFFERS", detail=told
+    )
+    text = office.browser("Chen").get("/").text
+    assert "<code>ENCODING_DIFFERS</code>" in text
+    assert told in text
+    (shown,) = [
+        each
+        for each in office.api("Chen").get("/api/v1/registries").json()["registries"]
+        if each["name"] == "henan"
+    ]
+    assert (shown["reason"], shown["detail"]) == ("ENCODING_DIFFERS", told)

@@ -85,6 +85,7 @@ def link(number: int = 1) -> pb.Link:
         verdict_by="Li Wei (analyst)",
         created_at=stamp(),
         missing_registries=["henan"],
+        revoked_registries=["sichuan"],
         **{"pass": "name_birth"},  # type: ignore[arg-type]
     )
 
@@ -191,12 +192,17 @@ def test_a_linkage_becomes_a_plain_value(linker: GrpcLinker) -> None:
 def test_a_linkage_is_ordered_with_or_without_a_threshold(
     linker: GrpcLinker, servicer: Linker
 ) -> None:
-    started = linker.create_linkage(threshold_probability=0.7, registries=("a", "b"), purpose="x")
+    started = linker.create_linkage(
+        threshold_probability=0.7, registries=("a", "b"), purpose="x", requested_by="Chen"
+    )
     assert started.state is LinkageState.PENDING
     request = servicer.seen["CreateLinkage"]
     assert request.threshold_probability == pytest.approx(0.7)
     assert list(request.registries) == ["a", "b"]
-    linker.create_linkage(threshold_probability=None, registries=(), purpose="")
+    assert (request.purpose, request.requested_by) == ("x", "Chen")
+    linker.create_linkage(
+        threshold_probability=None, registries=(), purpose="general", requested_by=""
+    )
     assert servicer.seen["CreateLinkage"].WhichOneof("threshold") is None
 
 
@@ -240,6 +246,7 @@ def test_a_link_comes_with_its_evidence(linker: GrpcLinker) -> None:
     )
     assert (found.verdict, found.verdict_by) == (Verdict.REJECTED, "Li Wei (analyst)")
     assert found.missing_registries == ("henan",)
+    assert found.revoked_registries == ("sichuan",)
     assert explained.prior_weight == -11.5
     assert [(item.field, item.level) for item in explained.evidence] == [("sex", "same")]
 

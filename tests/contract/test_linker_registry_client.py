@@ -14,6 +14,7 @@ from kinlink.registry.v1 import registry_pb2_grpc
 from kinlink.type.v1 import profile_pb2
 from kinlink_core import wire
 from kinlink_core.errors import (
+    ForbiddenError,
     KinlinkError,
     PreconditionError,
     QuotaError,
@@ -24,12 +25,13 @@ from kinlink_core.runtime.identity import Role
 from kinlink_core.runtime.server import Service
 from kinlink_linker.domain import no_ids
 from kinlink_linker.peer import (
+    DecisionsSaid,
+    DecisionsTold,
     DiscloseRequest,
     FeedHeader,
     Islands,
+    PairRequest,
     Publication,
-    SealRequest,
-    SieveRequest,
 )
 from kinlink_linker.registry_client import GrpcRegistryPeer
 from support.pki import Federation
@@ -272,10 +274,6 @@ def test_a_flood_of_finer_tokens_is_refused_at_its_header(scene: Scene) -> None:
 ISLANDS = Islands(tokens(1), np.array([1], np.uint32), tokens(1))
 
 
-def sieve_request(rows: int) -> SieveRequest:
-    return SieveRequest(CARD, 0, ISLANDS, tokens(rows), np.zeros(rows, np.uint32))
-
-
 def sieve_columns(rows: int, refusal: int = 0) -> pb.SieveColumns:
     return pb.SieveColumns(word=bytes(8 * rows), refusal=bytes([refusal] * rows))
 
@@ -284,13 +282,13 @@ def sieve_columns(rows: int, refusal: int = 0) -> pb.SieveColumns:
 def test_sieve_words_for_another_number_of_handles_are_refused(scene: Scene, rows: int) -> None:
     scene.registry.script["StreamSieve"] = stream(pb.StreamSieveResponse, sieve_columns(rows))
     with lost(Reason.STREAM_CUT):
-        scene.peer.sieve("id", EPOCH, sieve_request(3))
+        scene.peer.sieve("id", EPOCH, pair_request(3))
 
 
 def test_an_unknown_refusal_is_refused(scene: Scene) -> None:
     scene.registry.script["StreamSieve"] = stream(pb.StreamSieveResponse, sieve_columns(1, 99))
     with lost(Reason.REQUEST_MALFORMED):
-        scene.peer.sieve("id", EPOCH, sieve_request(1))
+        scene.peer.sieve("id", EPOCH, pair_request(1))
 
 
 WHOLE = [
@@ -308,8 +306,8 @@ def test_a_request_refused_as_a_whole_counts_as_all_its_rows_refused(
     script = scene.registry.script
     script["StreamSieve"] = script["StreamSealedPairs"] = [error]
     script["DiscloseSubjects"] = error
-    assert set(scene.peer.sieve("id", EPOCH, sieve_request(3)).refusal) == {refusal}
-    assert set(scene.peer.seal("id", EPOCH, seal_request(3)).refusal) == {refusal}
+    assert set(scene.peer.sieve("id", EPOCH, pair_request(3)).refusal) == {refusal}
+    assert set(scene.peer.seal("id", EPOCH, pair_request(3)).refusal) == {refusal}
     assert set(scene.peer.disclose("id", EPOCH, disclose_request(3)).refusal) == {refusal}
 
 
@@ -319,16 +317,37 @@ def test_any_other_error_loses_the_registry(scene: Scene) -> None:
     script["StreamSieve"] = script["StreamSealedPairs"] = [error]
     script["DiscloseSubjects"] = error
     for call in (
-        lambda: scene.peer.sieve("id", EPOCH, sieve_request(3)),
-        lambda: scene.peer.seal("id", EPOCH, seal_request(3)),
+        lambda: scene.peer.sieve("id", EPOCH, pair_request(3)),
+        lambda: scene.peer.seal("id", EPOCH, pair_request(3)),
         lambda: scene.peer.disclose("id", EPOCH, disclose_request(3)),
     ):
         with lost(Reason.EPOCH_UNKNOWN):
             call()
 
 
-def seal_request(rows: int) -> SealRequest:
-    return SealRequest(CARD, 0, ISLANDS, tokens(rows), tokens(rows), np.zeros(rows, np.uint32))
+def test_what_registries_say_about_decided_pairs_is_relayed_as_it_is(scene: Scene) -> None:
+    script, told = scene.registry.script, DecisionsTold(b"question", b"answer")
+    script["ExchangeDecisions"] = pb.ExchangeDecisionsResponse(question=b"q", unanswered=3)
+    assert scene.peer.exchange_decisions(EPOCH, CARD, told) == DecisionsSaid(b"q", b"", 3)
+    (asked,) = scene.registry.asked["ExchangeDecisions"]
+    assert (asked.question, asked.answer, asked.partner.registry) == (
+        b"question",
+        b"answer",
+        "gansu",
+    )
+    script["ExchangeDecisions"] = ForbiddenError(Reason.REVOKED)
+    assert scene.peer.exchange_decisions(EPOCH, CARD, told) == DecisionsSaid(refused=True)
+    script["ExchangeDecisions"] = ForbiddenError(Reason.CARD_INVALID)
+    with lost(Reason.CARD_INVALID):
+        scene.peer.exchange_decisions(EPOCH, CARD, told)
+    long = pb.ExchangeDecisionsResponse(answer=bytes((512 << 10) + 29))
+    script["ExchangeDecisions"] = long
+    with lost(Reason.STREAM_CUT):
+        scene.peer.exchange_decisions(EPOCH, CARD, told)
+
+
+def pair_request(rows: int) -> PairRequest:
+    return PairRequest(CARD, 0, ISLANDS, tokens(rows), tokens(rows), np.zeros(rows, np.uint32))
 
 
 def sealed_columns(rows: int, *, tags: bool = True) -> pb.SealedColumns:
@@ -348,7 +367,7 @@ def test_sealed_pairs_in_several_frames_are_joined(scene: Scene) -> None:
     scene.registry.script["StreamSealedPairs"] = stream(
         pb.StreamSealedPairsResponse, sealed_columns(2), sealed_columns(1)
     )
-    sealed = scene.peer.seal("id", EPOCH, seal_request(3))
+    sealed = scene.peer.seal("id", EPOCH, pair_request(3))
     assert sealed.rows == 3
     assert sealed.record_tag.shape == (3, 32)
     assert [column.presence.shape for column in sealed.batch.fields] == [(3, 2)] * 3
@@ -380,7 +399,7 @@ def with_short_sketch() -> pb.SealedColumns:
 def test_sealed_pairs_that_do_not_fit_are_refused(scene: Scene, columns: pb.SealedColumns) -> None:
     scene.registry.script["StreamSealedPairs"] = stream(pb.StreamSealedPairsResponse, columns)
     with lost():
-        scene.peer.seal("id", EPOCH, seal_request(3))
+        scene.peer.seal("id", EPOCH, pair_request(3))
 
 
 def test_more_chance_pairs_than_anybody_draws_are_refused_at_the_header(scene: Scene) -> None:
@@ -504,5 +523,5 @@ def test_an_answer_of_no_rows_is_an_answer(scene: Scene) -> None:
         pb.StreamSealedPairsResponse(trailer={}),
     ]
     scene.registry.script["StreamSealedPairs"] = empty
-    request = SealRequest(CARD, 0, ISLANDS, no_ids(), no_ids(), np.empty(0, np.uint32))
+    request = PairRequest(CARD, 0, ISLANDS, no_ids(), no_ids(), np.empty(0, np.uint32))
     assert scene.peer.seal("id", EPOCH, request).rows == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from kinlink.linker.v1 import linker_pb2 as pb
 from kinlink.linker.v1 import linker_pb2_grpc
 from kinlink.registry.v1 import registry_pb2
 from kinlink_core.errors import KinlinkError, Reason
-from kinlink_core.runtime.audit import AuditLog, verify
+from kinlink_core.runtime.audit import verify
 from kinlink_core.runtime.channel import translated
 from kinlink_linker.servicer import POLICY, SERVICE_NAME, LinkerServicer, service
 from support.pki import Federation
@@ -63,7 +64,7 @@ def opened_desk(directory: Path, watchers: int = 4) -> Iterator[Desk]:
     home.mkdir()
     audit = home / "audit.jsonl"
     with centre(home, registries("a", "b", "c", people=range(PEOPLE))) as made:
-        servicer = LinkerServicer(made.node, AuditLog(audit), watchers_max=watchers)
+        servicer = LinkerServicer(made.node, made.journal, watchers_max=watchers)
         with serving(pki.tls("linker", "linker"), [service(servicer)]) as server:
             servicer.stop_with(server.running.stopping)
             yield Desk(made, server, pki, audit)
@@ -98,7 +99,12 @@ def test_only_the_gateway_decides_and_only_an_operator_sets_models(desk: Desk) -
 def test_a_linkage_is_followed_to_its_end_and_listed(desk: Desk) -> None:
     with desk.stub() as stub:
         begun = stub.CreateLinkage(
-            pb.CreateLinkageRequest(model=MODEL, threshold_weight=1.0, purpose="who and why")
+            pb.CreateLinkageRequest(
+                model=MODEL,
+                threshold_weight=1.0,
+                purpose="family-search",
+                requested_by="Chen (operator)",
+            )
         ).linkage
         assert begun.state == pb.LINKAGE_STATE_PENDING
         steps = [step.linkage for step in stub.WatchLinkage(pb.WatchLinkageRequest(id=begun.id))]
@@ -107,6 +113,7 @@ def test_a_linkage_is_followed_to_its_end_and_listed(desk: Desk) -> None:
         assert last.links == LINKS
         assert last.persons == PEOPLE
         assert last.created_by == "operator/me"
+        assert (last.purpose, last.requested_by) == ("family-search", "Chen (operator)")
         assert last.threshold_probability == pytest.approx(2 / 3)
         assert last.created_at.ToDatetime() < last.ended_at.ToDatetime()
         assert stub.GetLinkage(pb.GetLinkageRequest(id=begun.id)).linkage == last
@@ -114,9 +121,12 @@ def test_a_linkage_is_followed_to_its_end_and_listed(desk: Desk) -> None:
         listed = stub.ListLinkages(pb.ListLinkagesRequest(page_size=1))
         assert [each.id for each in listed.linkages] == [begun.id]
     actions = [json.loads(line) for line in desk.audit.read_text().splitlines()]
-    assert actions[0]["action"] == "linkage-created"
+    assert [each["action"] for each in actions] == ["linkage-created", "linkage-ended"]
     assert actions[0]["actor"] == "operator/me"
-    assert actions[0]["fields"]["purpose"] == "who and why"
+    assert actions[0]["fields"]["requested_by"] == "Chen (operator)"
+    ended = actions[1]["fields"]
+    assert {each["fields"]["purpose"] for each in actions} == {"family-search"}
+    assert (ended["state"], ended["links"], ended["persons"]) == ("SUCCEEDED", LINKS, PEOPLE)
     assert verify(desk.audit).ok
 
 
@@ -232,6 +242,29 @@ def test_links_are_paged_filtered_and_streamed(desk: Desk) -> None:
         ]
         assert len(found) == len(set(found)) == 2 * PEOPLE
         assert set(found) == set(streamed)
+    written = [json.loads(line) for line in desk.audit.read_text().splitlines()]
+    (exported,) = [each for each in written if each["action"] == "links-exported"]
+    assert exported["fields"] == {"linkage": linkage.id, "links": 2 * PEOPLE}
+    assert {each["actor"] for each in written if each["action"] == "links-read"} == {"operator/me"}
+
+
+def test_a_linkage_that_is_cancelled_and_people_who_leave_are_in_the_audit(desk: Desk) -> None:
+    desk.linked()
+    desk.made.fakes["a"].delete("a-1")
+    peers = {name: desk.made.dial(name) for name in desk.made.fakes}
+    desk.made.node.sync.round(peers, threading.Event())
+    desk.made.fakes["a"].before["feed"] = lambda _call: time.sleep(5)
+    with desk.stub() as stub:
+        begun = stub.CreateLinkage(pb.CreateLinkageRequest(model=MODEL)).linkage
+        assert begun.purpose == "general"
+        stub.CancelLinkage(pb.CancelLinkageRequest(id=begun.id))
+        *_, last = stub.WatchLinkage(pb.WatchLinkageRequest(id=begun.id))
+    assert last.linkage.state == pb.LINKAGE_STATE_CANCELLED
+    written = [json.loads(line) for line in desk.audit.read_text().splitlines()]
+    (erased,) = [each for each in written if each["action"] == "people-erased"]
+    assert erased["fields"] == {"registry": "a", "people": 1, "links": 2}
+    actions = [(each["action"], each["fields"].get("state")) for each in written]
+    assert actions[-2:] == [("linkage-cancelled", None), ("linkage-ended", "CANCELLED")]
 
 
 def test_a_verdict_is_recorded_published_and_audited(desk: Desk) -> None:
@@ -294,6 +327,7 @@ def test_models_are_shown_set_and_used(desk: Desk) -> None:
             Reason.REQUEST_MALFORMED,
         ),
         ("CreateLinkage", pb.CreateLinkageRequest(purpose="x" * 9_999), Reason.REQUEST_MALFORMED),
+        ("CreateLinkage", pb.CreateLinkageRequest(purpose="two words"), Reason.REQUEST_MALFORMED),
         (
             "CreateLinkage",
             pb.CreateLinkageRequest(registries=["a"] * 999),

@@ -61,6 +61,7 @@ def test_the_demo_finds_the_child_shows_why_and_leaves_nothing_behind(tmp_path: 
     shown = done.stdout
     for expected in (
         "Registries",
+        "blinded values",
         "left the building",
         "The surest link",
         "The child lost in Xi'an on 17 October 1988",

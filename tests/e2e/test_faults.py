@@ -70,7 +70,7 @@ def test_ingest_delete_and_status_work_during_a_linkage(watched: Watched, tmp_pa
     federation.record.on_message = note
     officer = threading.Thread(target=work)
     officer.start()
-    view = run_linkage(watched, "with an officer at work")
+    view = run_linkage(watched, "officer-at-work")
     officer.join(WAIT_SECONDS_MAX)
     federation.record.on_message = lambda _message: None
     assert view.state == "SUCCEEDED"
@@ -79,14 +79,14 @@ def test_ingest_delete_and_status_work_during_a_linkage(watched: Watched, tmp_pa
     assert '"deleted": 1' in told[1]
     assert int(told[2]) == before + 1
     # What was taken in meanwhile is part of the next linkage, what was deleted is not.
-    assert run_linkage(watched, "after the officer's work").state == "SUCCEEDED"
+    assert run_linkage(watched, "after-the-officer").state == "SUCCEEDED"
 
 
 def test_links_of_a_deleted_person_disappear_at_once_here_and_within_a_sync_there(
     watched: Watched, tmp_path: Path
 ) -> None:
     federation = watched.federation
-    view = run_linkage(watched, "before a deletion")
+    view = run_linkage(watched, "before-a-deletion")
     chosen = federation.links_of("sichuan")[0]
     file = tmp_path / "delete.csv"
     file.write_text(f"record_id\n{chosen['id']}\n", encoding="utf-8")
@@ -117,7 +117,7 @@ def test_a_registry_killed_mid_stream_leaves_a_partial_linkage_that_names_it(
 
     watched.federation.record.on_message = kill
     try:
-        view = run_linkage(watched, "with a registry that dies")
+        view = run_linkage(watched, "registry-dies")
     finally:
         watched.federation.record.on_message = lambda _message: None
     assert service.process.poll() == -signal.SIGKILL
@@ -135,7 +135,7 @@ def test_a_registry_killed_mid_stream_leaves_a_partial_linkage_that_names_it(
     address = watched.federation.proxies[VICTIM]
     restarted = watched.federation.start_registry(VICTIM)
     address.redirect(watched.supervisor.wait_ready(restarted).api)
-    assert run_linkage(watched, "all here again").state == "SUCCEEDED"
+    assert run_linkage(watched, "all-here-again").state == "SUCCEEDED"
 
 
 def test_a_registry_with_another_secret_is_refused_by_name_and_the_others_link(
@@ -151,7 +151,7 @@ def test_a_registry_with_another_secret_is_refused_by_name_and_the_others_link(
         return all(any(e["epoch"] == LATE_EPOCH and e["served"] for e in each) for each in states)
 
     wait_for(all_serve, "a registry does not serve the new epoch")
-    view = run_linkage(watched, "with a wrong secret")
+    view = run_linkage(watched, "wrong-secret")
     assert view.state == "PARTIAL"
     assert view.missing == {VICTIM: "SECRET_DIFFERS"}
     assert view.links > 0
@@ -161,7 +161,7 @@ def test_with_one_registry_left_a_linkage_fails_and_says_why(watched: Watched) -
     for name in ("shaanxi", "sichuan"):
         watched.federation.proxies[name].stop()
     with pytest.raises(LocalError, match="TOO_FEW_REGISTRIES"):
-        run_linkage(watched, "with nobody to link with")
+        run_linkage(watched, "nobody-to-link-with")
 
 
 def test_a_wrong_certificate_or_a_wrong_card_is_refused_with_the_reason(

@@ -21,6 +21,7 @@ from kinlink.registry.v1 import registry_pb2 as pb
 from kinlink_core.encoding.normalize import join_columns, normalize_column
 from kinlink_core.encoding.schema import load_schema
 from kinlink_local.clerk import COLUMNS
+from kinlink_local.federation import KEY_SERVER_NAME
 from kinlink_local.running import link
 from kinlink_local.search import Seeker, searchable
 
@@ -40,6 +41,7 @@ METHODS = {
     "StreamTokens",
     "ProveMembership",
     "StreamSieve",
+    "ExchangeDecisions",
     "StreamSealedPairs",
     "StreamChancePairs",
     "DiscloseSubjects",
@@ -76,13 +78,13 @@ class Scene:
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     folder = tmp_path_factory.mktemp("leaks")
-    with watched_federation(folder, RECORDS) as watched:
-        first = link(watched.client, watched.stopwatch, threshold=None, purpose="first epoch")
+    with watched_federation(folder, RECORDS, key_server=True) as watched:
+        first = link(watched.client, watched.stopwatch, threshold=None, purpose="first-epoch")
         assert first.state == "SUCCEEDED"
         retired = tokens(watched)
         messages = len(watched.federation.record.messages)
         change_epoch(watched)
-        second = link(watched.client, watched.stopwatch, threshold=None, purpose="second epoch")
+        second = link(watched.client, watched.stopwatch, threshold=None, purpose="second-epoch")
         assert second.state == "SUCCEEDED"
         live = tokens(watched, messages)
         wait_until_forgotten(watched.federation.home("linker"))
@@ -94,6 +96,7 @@ def change_epoch(watched: Watched) -> None:
     """Give the registries a new secret, and destroy the old one everywhere."""
     federation, names = watched.federation, sorted(watched.population.records)
     old = federation.office(names[0]).run("keys", "list").split()[0]
+    federation.office(KEY_SERVER_NAME).run("epochs", "create", NEXT_EPOCH)
     federation.share_secret(NEXT_EPOCH, names)
     deadline = time.monotonic() + EPOCH_SECONDS_MAX
     while not all(serves(watched, name) for name in names):
@@ -225,6 +228,18 @@ def test_the_linkers_disk_holds_tokens_of_the_live_epoch_only(scene: Scene, tmp_
     live = found_on_disk(scene.linker, tmp_path, Seeker(scene.live_tokens))
     assert {name.partition(":")[0] for name in live} == {f"tokens-{NEXT_EPOCH}.duckdb"}
     assert set().union(*live.values()) == scene.live_tokens
+
+
+def test_the_key_servers_disk_and_log_hold_no_value_and_no_token(scene: Scene) -> None:
+    home = scene.watched.federation.home(KEY_SERVER_NAME)
+    log = home.with_suffix(".log").read_bytes()
+    assert b"Evaluate" in log
+    tokens = scene.live_tokens | scene.retired_tokens
+    shown = {spelling for token in tokens for spelling in (token, token.hex().encode())}
+    for seeker in (Seeker(scene.values), Seeker(shown)):
+        assert seeker.files_that_hold(home) == {}
+        assert not seeker.found_in(log)
+    assert Seeker([b"2999-01"]).files_that_hold(home)
 
 
 def test_the_search_of_the_disk_finds_what_is_planted(scene: Scene, tmp_path: Path) -> None:

@@ -70,6 +70,8 @@ def test_the_report_says_what_was_done_how_long_it_took_and_what_left(
     assert all(20 < peak < 4_000 for peak in report["peak_rss_mb"].values())
     assert set(report["bytes_left"]) == {"north", "south"}
     assert all(left > 1_000 for left in report["bytes_left"].values())
+    assert report["mode"] == "plain"
+    assert report["evaluations"] == {"north": 0, "south": 0}
 
 
 def test_the_quality_is_what_counting_the_written_links_gives(
@@ -105,6 +107,28 @@ def test_links_stand_once_with_the_smaller_registry_on_the_left(
     linked = set(duckdb.sql(f"from '{out}/links.parquet'").fetchall())
     disclosed = set(duckdb.sql(f"from '{out}/pairs.parquet'").fetchall())
     assert linked == {row for row in disclosed if row[5] >= 0.5}
+
+
+def test_with_a_key_server_a_rehearsal_finds_as_much_and_says_what_was_evaluated(
+    rehearsed: tuple[dict[str, Any], Path], tmp_path: Path
+) -> None:
+    plain, _ = rehearsed
+    done = run(
+        *("--schema", str(FIXTURES / "schema.yaml")),
+        *("--registry", f"north={FIXTURES / 'north.csv'}"),
+        *("--registry", f"south={FIXTURES / 'south.parquet'}"),
+        *("--truth", str(FIXTURES / "truth.csv"), "--out", str(tmp_path), "--key-server"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Plain mode" not in done.stdout
+    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert report["mode"] == "key-server"
+    # At most one value a pass and record, and those of the canaries.
+    assert all(400 < count <= 3 * 210 for count in report["evaluations"].values())
+    assert all(seconds > 0 for seconds in report["evaluation_seconds"].values())
+    assert report["blocking"]["pair_completeness"] == plain["blocking"]["pair_completeness"]
+    found, expected = report["quality"]["best"], plain["quality"]["best"]
+    assert found["f1"] == pytest.approx(expected["f1"], abs=0.02)
 
 
 def test_all_faults_of_the_input_are_told_at_once_with_status_2(tmp_path: Path) -> None:

@@ -41,14 +41,15 @@ class WatchedFederation(Federation):
         self.proxies: dict[str, Proxy] = {}
         self.wires: dict[str, Wire] = {}
 
-    def start_linker(self, addresses: Mapping[str, str]) -> Service:
+    def start_linker(self, addresses: Mapping[str, str], *, mode: str) -> Service:
         folder = self.root / "proxy"
         self._certify(folder, Role.LINKER, "linker")
         for name, address in addresses.items():
             tls = TlsFiles.in_dir(folder)
             self.proxies[name] = Proxy(name, address, self._ca, tls, self.record)
             self.wires[name] = Wire(self.proxies[name].address)
-        return super().start_linker({name: wire.address for name, wire in self.wires.items()})
+        wires = {name: wire.address for name, wire in self.wires.items()}
+        return super().start_linker(wires, mode=mode)
 
     def stop(self) -> None:
         for each in (*self.wires.values(), *self.proxies.values()):
@@ -68,7 +69,9 @@ class Watched:
 
 
 @contextmanager
-def watched_federation(folder: Path, records: int, seed: int = 11) -> Iterator[Watched]:
+def watched_federation(
+    folder: Path, records: int, seed: int = 11, *, key_server: bool = False
+) -> Iterator[Watched]:
     """Start three registries, and a linker that reaches them through wires and proxies."""
     population = make_population(records, seed)
     paths = population.write(folder / "data")
@@ -76,7 +79,14 @@ def watched_federation(folder: Path, records: int, seed: int = 11) -> Iterator[W
     with Supervisor(ENVIRONMENT) as supervisor:
         federation = WatchedFederation(folder / "federation", supervisor)
         try:
-            started = start(federation, supervisor, paths, stopwatch, with_gateway=False)
+            started = start(
+                federation,
+                supervisor,
+                paths,
+                stopwatch,
+                with_gateway=False,
+                with_key_server=key_server,
+            )
             with LinkerClient(started.linker.api, started.operator) as client:
                 yield Watched(federation, supervisor, population, started, client, stopwatch)
         finally:

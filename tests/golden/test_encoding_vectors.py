@@ -76,7 +76,9 @@ def vectors() -> dict[str, Any]:
         "record_sketches": [digest(bytes(s)) for s in parts.record_sketch],
         "sieve_words": [
             f"{word:016x}"
-            for word in sieve_words([keys.sieve_key(island)] * 2, parts.record_sketch)
+            for word in sieve_words(
+                [keys.sieve_key(island)] * 2, [b"".join(handles)] * 2, parts.record_sketch
+            )
         ],
         "sealed": [
             {

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.slow, pytest.mark.needs_buildah, pytest.mark.timeout(3600)]
 
 ROOT = Path(__file__).resolve().parents[2]
-ROLES = ("registry", "linker", "gateway")
+ROLES = ("registry", "linker", "gateway", "keyserver")
 TAG = "test"
 SCHEMA = ROOT / "services/core/kinlink_core/encoding/schemas/person.yaml"
-FOREIGN_PACKAGE = {"registry": "splink", "linker": "fastapi", "gateway": "duckdb"}
+FOREIGN_PACKAGE = {"registry": "splink", "linker": "fastapi", "gateway": "duckdb", "keyserver": "duckdb"}
 
 
 def buildah(*arguments: str) -> str:

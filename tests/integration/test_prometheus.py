@@ -20,6 +20,7 @@ import yaml
 from kinlink_core.runtime.health import MetricsServer, Readiness
 from kinlink_core.runtime.metrics import (
     GatewayMetrics,
+    KeyServerMetrics,
     LinkerMetrics,
     RegistryMetrics,
     RuntimeMetrics,
@@ -150,14 +151,20 @@ def test_an_alert_fires_and_reaches_the_pager_with_its_runbook(tmp_path: Path) -
         process("registry", RegistryMetrics) as (registry, runtime, _),
         process("linker", LinkerMetrics) as (linker, _, linkages),
         process("gateway", GatewayMetrics) as (gateway, _, _),
+        process("keyserver", KeyServerMetrics) as (keyserver, _, evaluations),
         alertmanager() as (pager, pages),
         prometheus(
             tmp_path,
-            {"kinlink-registry": registry, "kinlink-linker": linker, "kinlink-gateway": gateway},
+            {
+                "kinlink-registry": registry,
+                "kinlink-linker": linker,
+                "kinlink-gateway": gateway,
+                "kinlink-keyserver": keyserver,
+            },
             pager,
         ) as server,
     ):
-        wait_for("three scraped processes", lambda: len(server.query("up == 1")) == 3)
+        wait_for("four scraped processes", lambda: len(server.query("up == 1")) == 4)
 
         loaded = [r for g in server.get("/api/v1/rules")["groups"] for r in g["rules"]]
         written = yaml.safe_load((MONITORING / "rules.yaml").read_text())["groups"]
@@ -165,11 +172,13 @@ def test_an_alert_fires_and_reaches_the_pager_with_its_runbook(tmp_path: Path) -
 
         runtime.rpc_requests.labels("service", "method", "PERMISSION_DENIED").inc()
         linkages.linkages.labels("failed").inc()
+        evaluations.refused_batches.labels("henan", "QUOTA_EXCEEDED").inc()
         alerts: dict[str, dict[str, Any]] = {}
-        while not {"ForbiddenCalls", "LinkageFailed"} <= set(alerts):
+        expected = {"ForbiddenCalls", "LinkageFailed", "KeyServerBudgetSpent"}
+        while not expected <= set(alerts):
             alert = pages.get(timeout=WAIT_SECONDS_MAX)
             alerts[alert["labels"]["alertname"]] = alert
-        assert set(alerts) == {"ForbiddenCalls", "LinkageFailed"}
+        assert set(alerts) == expected
         knock = alerts["ForbiddenCalls"]
         assert knock["labels"]["instance"] == registry
         assert knock["annotations"]["runbook_url"].endswith("runbook.md#forbiddencalls")

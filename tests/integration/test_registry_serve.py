@@ -116,7 +116,7 @@ def test_commands_reach_the_serving_process_while_the_linker_reads(rig: Rig) -> 
         assert status(home)["records"]["live"] == 90
         must(home, "ingest", "--delete", write_csv(home / "gone.csv", people(*range(20))))
         must(home, "consent", "withdraw", "p30", "p31")
-        assert status(home)["records"] == {"live": 68, "withdrawn": 2}
+        assert status(home)["records"] == {"live": 68, "withdrawn": 2, "hidden": 0}
         reading.set()
         thread.join()
         assert not faults

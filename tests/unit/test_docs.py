@@ -32,6 +32,9 @@ from kinlink_gateway.app import create_app
 from kinlink_gateway.exports import COLUMNS
 from kinlink_gateway.roles import POLICY
 from kinlink_gateway.settings import GatewaySettings
+from kinlink_keyserver import cli as keyserver_cli
+from kinlink_keyserver import servicer as keyserver_servicer
+from kinlink_keyserver.settings import KeyServerSettings
 from kinlink_linker import cli as linker_cli
 from kinlink_linker import servicer as linker_servicer
 from kinlink_linker.progress import COUNTERS, STAGES
@@ -59,16 +62,19 @@ COMMANDS: Final[dict[str, click.Command]] = {
     "kinlink-registry": registry_cli.main,
     "kinlink-linker": linker_cli.main,
     "kinlink-gateway": gateway_cli.main,
+    "kinlink-keyserver": keyserver_cli.main,
 }
 SETTINGS: Final[dict[str, type[BaseModel]]] = {
     "registry": RegistrySettings,
     "linker": LinkerSettings,
     "gateway": GatewaySettings,
+    "keyserver": KeyServerSettings,
 }
 SERVICES: Final = {
     registry_servicer.SERVICE_NAME: registry_servicer.POLICY,
     control.SERVICE_NAME: control.POLICY,
     linker_servicer.SERVICE_NAME: linker_servicer.POLICY,
+    keyserver_servicer.SERVICE_NAME: keyserver_servicer.POLICY,
 }
 # What a schema file may hold and no dataclass names alike.
 FILE_KEYS: Final = {
@@ -227,7 +233,7 @@ def test_every_metric_has_its_row_with_its_kind_and_labels() -> None:
     found = sections(reference("metrics"))
     told = {
         name: (cells[0], tuple(CODE.findall(cells[1])))
-        for group in ("Every process", "Registry", "Linker", "Gateway")
+        for group in ("Every process", "Registry", "Linker", "Gateway", "Key server")
         for name, cells in rows(found[group]).items()
     }
     assert told == {metric.name: (metric.kind, metric.labels) for metric in declared_metrics()}

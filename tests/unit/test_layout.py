@@ -25,11 +25,12 @@ SOURCE_ROOTS = (
     "services/registry",
     "services/linker",
     "services/gateway",
+    "services/keyserver",
     "deploy/local",
 )
 # "Look hard at 400": a module past this is two ideas.
 MODULE_LINES_MAX = 450
-ROLES = ("registry", "linker", "gateway")
+ROLES = ("registry", "linker", "gateway", "keyserver")
 LOCKS = (
     "requirements.lock",
     "requirements-build.lock",
@@ -37,7 +38,7 @@ LOCKS = (
 )
 TARGETS = {
     "help", "demo", "test", "test-slow", "check", "format", "lock", "proto", "bench", "bench-quick",
-    "clean", "images",
+    "clean", "images", "redteam",
 }  # fmt: skip
 
 # What is imported → the modules that may, as patterns of paths under a source root.
@@ -47,6 +48,7 @@ IMPORTERS = {
         r"kinlink_core/wire\.py|kinlink_core/runtime/(health|server|status)\.py"
         r"|.*/(servicer|control)\.py|.*_client\.py"
     ),
+    r"voprf(\..*)?": r"kinlink_keyserver/evaluation\.py|kinlink_registry/blinding\.py",
     r"kinlink_core\.runtime\.config(\..*)?": r".*/(app|settings)\.py",
 }
 CALLERS = {"grpc.server": r"kinlink_core/runtime/server\.py"}
@@ -154,9 +156,10 @@ def test_an_image_holds_no_tool_of_development_and_nothing_of_another_role() -> 
     locks = {role: set(pins(f"services/{role}/requirements.lock")) for role in ROLES}
     for names in locks.values():
         assert not names & {"pytest", "checkov", "ruff", "mypy", "uv", "hatchling", "playwright"}
-    assert "splink" not in locks["registry"] | locks["gateway"]
-    assert "fastapi" not in locks["registry"] | locks["linker"]
-    assert "duckdb" not in locks["gateway"]
+    assert "splink" not in locks["registry"] | locks["gateway"] | locks["keyserver"]
+    assert "fastapi" not in locks["registry"] | locks["linker"] | locks["keyserver"]
+    assert "duckdb" not in locks["gateway"] | locks["keyserver"]
+    assert "voprf" not in locks["linker"] | locks["gateway"]
 
 
 def test_make_lists_its_targets_each_with_its_line() -> None:

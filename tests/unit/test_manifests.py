@@ -16,6 +16,7 @@ import pytest
 import yaml
 from kinlink_core.runtime.config import load_settings
 from kinlink_gateway.settings import GatewaySettings
+from kinlink_keyserver.settings import KeyServerSettings
 from kinlink_linker.settings import LinkerSettings
 from kinlink_registry.settings import RegistrySettings
 
@@ -31,6 +32,7 @@ MODELS = {
     "registry": RegistrySettings,
     "linker": LinkerSettings,
     "gateway": GatewaySettings,
+    "keyserver": KeyServerSettings,
 }
 
 
@@ -303,6 +305,26 @@ def test_the_linker_of_a_whole_federation_dials_registries_that_are_there() -> N
     assert {target for entry in targets for target in entry["targets"]} <= services
 
 
+def test_the_key_server_is_reached_by_registries_and_reaches_nobody() -> None:
+    for name in ("key-server", "all-in-one"):
+        policies = [
+            d["spec"]
+            for d in overlay(name)
+            if d["kind"] == "NetworkPolicy" and d["metadata"]["namespace"] == "kinlink-keyserver"
+        ]
+        opened = [rule for spec in policies for rule in spec.get("egress", [])]
+        assert {port["port"] for rule in opened for port in rule["ports"]} == {53}
+        callers = [rule["from"] for spec in policies for rule in spec.get("ingress", [])]
+        assert "kinlink-linker" not in str(callers)
+        assert "kinlink-central" not in str(callers)
+    addresses = {
+        tomllib.loads(text)["key_server"]["address"]
+        for service, text in _settings_in(overlay("all-in-one"))
+        if service == "registry"
+    }
+    assert addresses == {"keyserver.kinlink-keyserver.svc:7447"}
+
+
 def test_the_database_component_gives_the_gateway_its_address_and_a_way_there(
     tmp_path: Path,
 ) -> None:
@@ -319,7 +341,7 @@ def test_the_database_component_gives_the_gateway_its_address_and_a_way_there(
 
 def test_images_differ_in_their_role_and_ports_only() -> None:
     texts = set()
-    for role in ("registry", "linker", "gateway"):
+    for role in MODELS:
         text = (ROOT / "services" / role / "Dockerfile").read_text()
         text = re.sub(r"^EXPOSE .*$", "EXPOSE", text, flags=re.MULTILINE)
         texts.add(text.replace(role, "ROLE").replace(role.upper(), "ROLE"))

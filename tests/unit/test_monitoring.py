@@ -22,7 +22,7 @@ SEVERITIES = {"critical", "warning"}
 # What Prometheus and its client library add to every target.
 FOREIGN_METRICS = {"up": set(), "process_resident_memory_bytes": set(), "ALERTS": {"alertstate"}}
 TARGET_LABELS = {"job", "instance", "namespace", "severity"}
-JOBS = {"kinlink-registry", "kinlink-linker", "kinlink-gateway"}
+JOBS = {"kinlink-registry", "kinlink-linker", "kinlink-gateway", "kinlink-keyserver"}
 
 
 def _series() -> dict[str, set[str]]:

@@ -55,29 +55,36 @@ def main() -> None:
 @click.option("--dir", "folder", type=FOLDER, help="Keep everything here instead of nowhere.")
 @click.option("--records", default=RECORDS_DEFAULT, show_default=True, help="Of each registry.")
 @click.option("--seed", default=SEED_DEFAULT, show_default=True, help="Of the population.")
+@click.option("--plain", is_flag=True, help="Do without the key server.")
 @click.option(
     "--browser/--no-browser",
     default=None,
     help="Open the gateway's page.  [default: if there is a desktop]",
 )
-def demo(
+def demo(  # noqa: PLR0917 - click passes options by name
     leave: bool,  # noqa: FBT001 - click passes flags so
     folder: Path | None,
     records: int,
     seed: int,
+    plain: bool,  # noqa: FBT001
     browser: bool | None,  # noqa: FBT001
 ) -> None:
     """Link three synthetic provinces, find a child lost in 1988, and show how.
 
-    Starts three registries, a linker and a gateway as processes of their own, with freshly made
-    certificates and keys. The gateway's page stays open until Ctrl-C. With --exit the status is 0
-    only if the case was found and every check holds.
+    Starts a key server, three registries, a linker and a gateway as processes of their own, with
+    freshly made certificates and keys. The gateway's page stays open until Ctrl-C. With --exit the
+    status is 0 only if the case was found and every check holds.
     """
     from kinlink_local.demo import run_demo
 
     opens = _has_desktop() if browser is None else browser
     holds = run_demo(
-        records=records, seed=seed, folder=folder, stay=not leave, browser=opens and not leave
+        records=records,
+        seed=seed,
+        folder=folder,
+        stay=not leave,
+        browser=opens and not leave,
+        key_server=not plain,
     )
     sys.exit(0 if holds else EXIT_FAILED)
 
@@ -105,6 +112,7 @@ def demo(
 @click.option(
     "--out", type=click.Path(path_type=Path), required=True, help="Folder for the results."
 )
+@click.option("--key-server", is_flag=True, help="Start a key server; plain mode otherwise.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def rehearse(  # noqa: PLR0917 - click passes options by name
     schema: Path,
@@ -112,7 +120,8 @@ def rehearse(  # noqa: PLR0917 - click passes options by name
     truth: Path | None,
     threshold: float,
     out: Path,
-    as_json: bool,  # noqa: FBT001 - click passes flags so
+    key_server: bool,  # noqa: FBT001 - click passes flags so
+    as_json: bool,  # noqa: FBT001
 ) -> None:
     """Link your own files as a federation of separate offices would.
 
@@ -125,7 +134,12 @@ def rehearse(  # noqa: PLR0917 - click passes options by name
     from kinlink_local.stopwatch import Stopwatch
 
     plan = plan_rehearsal(
-        schema=schema, registries=registries, truth=truth, threshold=threshold, out=out
+        schema=schema,
+        registries=registries,
+        truth=truth,
+        threshold=threshold,
+        out=out,
+        key_server=key_server,
     )
     report = run_rehearsal(plan, Stopwatch())
     if as_json:

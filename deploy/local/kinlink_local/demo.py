@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from rich.console import Console
 
 from kinlink_local import display
+from kinlink_local.counts import read_counts
 from kinlink_local.demo_findings import find, show
 from kinlink_local.errors import BadInputError
 from kinlink_local.federation import Federation
@@ -28,11 +29,13 @@ if TYPE_CHECKING:
     from kinlink_local.running import Started
 
 FEDERATION: Final = "demo"
-PURPOSE: Final = "demo: who is in several provinces, and where is the child lost in 1988?"
+PURPOSE: Final = "family-search"
 WATCH_SECONDS: Final = 1.0
 
 
-def run_demo(*, records: int, seed: int, folder: Path | None, stay: bool, browser: bool) -> bool:
+def run_demo(
+    *, records: int, seed: int, folder: Path | None, stay: bool, browser: bool, key_server: bool
+) -> bool:
     """Run the demo; True if the case was found and every check holds.
 
     Args:
@@ -41,6 +44,7 @@ def run_demo(*, records: int, seed: int, folder: Path | None, stay: bool, browse
         folder: where to keep everything, or None for a temporary folder that is removed.
         stay: leave the gateway open until Ctrl-C.
         browser: open its page.
+        key_server: start one; else the federation is in plain mode.
 
     Raises:
         BadInputError: Too few records, or a folder that is not empty.
@@ -65,12 +69,20 @@ def run_demo(*, records: int, seed: int, folder: Path | None, stay: bool, browse
             population = make_population(records, seed)
             paths = population.write(root / "data")
         federation = Federation(root, FEDERATION, schema, supervisor)
-        started = start(federation, supervisor, paths, stopwatch, with_gateway=True)
+        started = start(
+            federation,
+            supervisor,
+            paths,
+            stopwatch,
+            with_gateway=True,
+            with_key_server=key_server,
+        )
         with LinkerClient(started.linker.api, started.operator) as client:
             view = link(client, stopwatch, threshold=None, purpose=PURPOSE)
             with stopwatch.stage("officers", "What the registries' officers see"):
                 findings = find(client, federation, population, paths, view)
-        show(console, findings, started, stopwatch)
+                counts = {name: read_counts(supervisor.services[name]) for name in paths}
+        show(console, findings, started, stopwatch, counts)
         _show_door(console, started)
         if stay:
             _wait(console, supervisor, started, browser=browser)

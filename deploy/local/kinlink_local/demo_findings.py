@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from kinlink_local.counts import Counts
     from kinlink_local.federation import Federation
     from kinlink_local.linker_client import EvidenceView, LinkageView, LinkerClient, LinkView
     from kinlink_local.population import Population
@@ -169,6 +170,7 @@ def show(
     findings: Findings,
     started: Started,
     stopwatch: Stopwatch,
+    counts: Mapping[str, Counts],
 ) -> None:
     """Print the findings."""
     view = findings.view
@@ -177,7 +179,8 @@ def show(
         display.registries(
             {name: each.added for name, each in ingested.items()},
             {name: each.rejected for name, each in ingested.items()},
-            view.bytes_received,
+            {name: each.bytes_left for name, each in counts.items()},
+            {name: each.evaluations for name, each in counts.items()},
         )
     )
     console.print(display.stages(stopwatch.seconds, stopwatch.total))

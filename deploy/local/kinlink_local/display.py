@@ -28,13 +28,23 @@ def title(lines: Sequence[str]) -> Panel:
 
 
 def registries(
-    records: Mapping[str, int], rejected: Mapping[str, int], bytes_left: Mapping[str, int]
+    records: Mapping[str, int],
+    rejected: Mapping[str, int],
+    bytes_left: Mapping[str, int],
+    evaluations: Mapping[str, int],
 ) -> Table:
-    """Registries, their records, and what left the building."""
-    table = _table("Registries", "registry", "records", "rejected rows", "left the building")
+    """Registries, their records, and what left the building: for the key server, for the linker."""
+    table = _table(
+        "Registries", "registry", "records", "rejected rows", "blinded values", "left the building"
+    )
     for name, count in records.items():
-        left = f"{bytes_left.get(name, 0) / BYTES_PER_MB:.2f} MB"
-        table.add_row(name, f"{count:,}", f"{rejected.get(name, 0):,}", left)
+        table.add_row(
+            name,
+            f"{count:,}",
+            f"{rejected.get(name, 0):,}",
+            f"{evaluations.get(name, 0):,}",
+            f"{bytes_left.get(name, 0) / BYTES_PER_MB:.2f} MB",
+        )
     return table
 
 

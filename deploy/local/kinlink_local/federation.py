@@ -1,4 +1,4 @@
-"""A federation on this machine: its authority, its registries, a linker and a gateway.
+"""A federation on this machine: its authority, key server, registries, a linker and a gateway.
 
 It is founded as a real one is. Each registry makes its own key and asks the authority for a
 certificate; one registry creates the epoch's secret and seals it to the cards of the others; every
@@ -27,9 +27,11 @@ if TYPE_CHECKING:
 
     from kinlink_local.processes import Office, Service, Supervisor
 
+KEY_SERVER: Final = "kinlink_keyserver.cli"
 REGISTRY: Final = "kinlink_registry.cli"
 LINKER: Final = "kinlink_linker.cli"
 GATEWAY: Final = "kinlink_gateway.cli"
+KEY_SERVER_NAME: Final = "keyserver"
 HOSTS: Final = ("127.0.0.1", "localhost")
 OPERATOR_NAME: Final = "demo"
 ANALYST_NAME: Final = "demo analyst"
@@ -77,20 +79,26 @@ class Federation:
                     "choose a folder with a shorter path."
                 )
 
-    def found_registry(self, name: str) -> None:
-        """Enrol a registry, issue and install its certificate, make its vault, keys and card."""
+    def start_key_server(self, records: Mapping[str, int], epoch: str) -> Service:
+        """Found the key server, with what the registries declare to it, and start it."""
+        name, home = KEY_SERVER_NAME, self.home(KEY_SERVER_NAME)
+        office = self._enrol(KEY_SERVER, Role.KEYSERVER, name)
+        own = settings.key_server(self.name, self.schema, records)
+        write_file(home / "keyserver.toml", settings.as_toml(own).encode())
+        office.run("init")
+        office.run("epochs", "create", epoch)
+        return self._supervisor.start(name, KEY_SERVER, home, "serve")
+
+    def found_registry(self, name: str, key_server: Callable[[], str | None]) -> None:
+        """Enrol a registry, issue and install its certificate, make its vault, keys and card.
+
+        `key_server` gives the key server's address once it serves, or None for plain mode.
+        """
         home = self.home(name)
-        home.mkdir(mode=0o700)
-        office = self._offices[name] = self._supervisor.open_office(REGISTRY, home)
-        hosts = [word for host in HOSTS for word in ("--host", host)]
-        office.run("enrol", "--federation", self.name, "--name", name, *hosts)
-        request = (home / "tls" / "request.pem").read_bytes()
-        answer = self.root / f"{name}.cert.pem"
-        write_file(answer, self._ca.issue(request, Role.REGISTRY, name, hosts=HOSTS))
-        office.run("install-cert", str(answer), "--ca", str(self._ca_path))
-        office.run("init", "--schema", str(self.schema), "--listen", settings.ANY_PORT)
-        own = settings.registry(self.name, name, self.schema)
+        office = self._enrol(REGISTRY, Role.REGISTRY, name)
+        own = settings.registry(self.name, name, self.schema, key_server())
         write_file(home / "registry.toml", settings.as_toml(own).encode())
+        office.run("init")
         office.run("keys", "card", "--out", str(self._card(name)))
 
     def share_secret(self, epoch: str, registries: Sequence[str]) -> None:
@@ -143,11 +151,11 @@ class Federation:
         found: list[dict[str, Any]] = json.loads(told)
         return found
 
-    def start_linker(self, addresses: Mapping[str, str]) -> Service:
+    def start_linker(self, addresses: Mapping[str, str], *, mode: str) -> Service:
         """Start the linker with the registries' addresses; returns at once."""
         home = self.home("linker")
         self._certify(home / "tls", Role.LINKER, "linker")
-        own = settings.linker(self.name, self.schema, addresses)
+        own = settings.linker(self.name, self.schema, addresses, mode=mode)
         write_file(home / "linker.toml", settings.as_toml(own).encode())
         return self._supervisor.start("linker", LINKER, home, "serve")
 
@@ -169,6 +177,19 @@ class Federation:
         folder = self.home("linker") / "operator"
         self._certify(folder, Role.OPERATOR, OPERATOR_NAME)
         return TlsFiles.in_dir(folder)
+
+    def _enrol(self, module: str, role: Role, name: str) -> Office:
+        """Open an office, have it ask the authority for a certificate, and install the answer."""
+        home = self.home(name)
+        home.mkdir(mode=0o700)
+        office = self._offices[name] = self._supervisor.open_office(module, home)
+        hosts = [word for host in HOSTS for word in ("--host", host)]
+        office.run("enrol", "--federation", self.name, "--name", name, *hosts)
+        request = (home / "tls" / "request.pem").read_bytes()
+        answer = self.root / f"{name}.cert.pem"
+        write_file(answer, self._ca.issue(request, role, name, hosts=HOSTS))
+        office.run("install-cert", str(answer), "--ca", str(self._ca_path))
+        return office
 
     def _certify(self, folder: Path, role: Role, name: str) -> None:
         folder.mkdir(mode=0o700, parents=True)

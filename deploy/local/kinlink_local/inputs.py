@@ -34,6 +34,7 @@ class RehearsalPlan:
     truth: Path | None
     threshold: float
     out: Path
+    key_server: bool
 
 
 def plan_rehearsal(
@@ -43,6 +44,7 @@ def plan_rehearsal(
     truth: Path | None,
     threshold: float,
     out: Path,
+    key_server: bool = False,
 ) -> RehearsalPlan:
     """Check the options of `kinlink rehearse`.
 
@@ -52,6 +54,7 @@ def plan_rehearsal(
         truth: file of `record_id,person_id`, or None.
         threshold: link threshold as a probability.
         out: folder for the results; made if it is not there.
+        key_server: start one; else the federation is in plain mode.
 
     Raises:
         BadInputError: With every fault that was found.
@@ -69,7 +72,7 @@ def plan_rehearsal(
         faults.append(f"out: {out} is a file; name a folder")
     if faults or read is None:
         raise BadInputError(faults)
-    return RehearsalPlan(read, schema, files, truth, threshold, out)
+    return RehearsalPlan(read, schema, files, truth, threshold, out, key_server)
 
 
 def scan_sql(path: Path) -> str:

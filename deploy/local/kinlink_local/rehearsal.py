@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import duckdb
+from kinlink_core.encoding.keys import MODE_KEY_SERVER, MODE_PLAIN
 
 from kinlink_local.blocking import pair_completeness
+from kinlink_local.counts import Counts, read_counts
 from kinlink_local.federation import Federation
 from kinlink_local.linker_client import LINKER, LinkageView, LinkerClient
 from kinlink_local.pairs import load_pairs, write_pairs
@@ -27,11 +29,13 @@ from kinlink_local.running import Started, link, start
 from kinlink_local.truth import load_truth
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from kinlink_local.inputs import RehearsalPlan
     from kinlink_local.stopwatch import Stopwatch
 
 FEDERATION: Final = "rehearsal"
-PURPOSE: Final = "rehearsal on one machine"
+PURPOSE: Final = "rehearsal"
 OWN_PROCESS: Final = "rehearse"
 
 
@@ -51,7 +55,14 @@ def rehearse(plan: RehearsalPlan, stopwatch: Stopwatch) -> dict[str, Any]:
         duckdb.connect() as connection,
     ):
         federation = Federation(Path(scratch), FEDERATION, plan.schema_path, supervisor)
-        started = start(federation, supervisor, plan.files, stopwatch, with_gateway=False)
+        started = start(
+            federation,
+            supervisor,
+            plan.files,
+            stopwatch,
+            with_gateway=False,
+            with_key_server=plan.key_server,
+        )
         with LinkerClient(started.linker.api, started.operator) as client:
             before = _cpu(supervisor)
             view = link(
@@ -68,8 +79,9 @@ def rehearse(plan: RehearsalPlan, stopwatch: Stopwatch) -> dict[str, Any]:
             write_pairs(connection, plan.out / "pairs.parquet")
             linked = write_pairs(connection, plan.out / "links.parquet", only_linked=True)
         total = stopwatch.total
+        counts = {name: read_counts(supervisor.services[name]) for name in plan.files}
         supervisor.stop()
-        report = _report(plan, started, view, linked)
+        report = _report(plan, started, view, linked, counts)
         report["seconds"] = {**stopwatch.seconds, "total": total}
         report["peak_rss_mb"] = _peaks(supervisor)
         report["cpu_seconds"] = spent
@@ -83,11 +95,16 @@ def rehearse(plan: RehearsalPlan, stopwatch: Stopwatch) -> dict[str, Any]:
 
 
 def _report(
-    plan: RehearsalPlan, started: Started, view: LinkageView, linked: int
+    plan: RehearsalPlan,
+    started: Started,
+    view: LinkageView,
+    linked: int,
+    counts: Mapping[str, Counts],
 ) -> dict[str, Any]:
     accepted = {name: each.added for name, each in started.ingested.items()}
     return {
         "schema": plan.schema.name,
+        "mode": MODE_KEY_SERVER if plan.key_server else MODE_PLAIN,
         "state": view.state,
         "missing_registries": view.missing,
         "records": sum(accepted.values()),
@@ -99,7 +116,9 @@ def _report(
         "persons": view.persons,
         "threshold": plan.threshold,
         "em_iterations": view.em_iterations,
-        "bytes_left": view.bytes_received,
+        "bytes_left": {name: each.bytes_left for name, each in counts.items()},
+        "evaluations": {name: each.evaluations for name, each in counts.items()},
+        "evaluation_seconds": {name: each.evaluation_seconds for name, each in counts.items()},
         "dropped": view.dropped,
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kinlink_core.encoding.keys import MODE_PLAIN
 from rich.console import Console
 
 from kinlink_local import display
@@ -19,9 +20,17 @@ def show_report(report: dict[str, Any], out: Path, console: Console | None = Non
     seconds = {name: taken for name, taken in report["seconds"].items() if name != "total"}
     console.print(
         display.registries(
-            report["records_by_registry"], report["rejected_by_registry"], report["bytes_left"]
+            report["records_by_registry"],
+            report["rejected_by_registry"],
+            report["bytes_left"],
+            report["evaluations"],
         )
     )
+    if report["mode"] == MODE_PLAIN:
+        console.print(
+            "Plain mode, without a key server (--key-server starts one): in a federation of this"
+            " kind a registry that works with the linker could test guesses of values offline."
+        )
     console.print(display.stages(seconds, report["seconds"]["total"]))
     console.print(
         display.linkage(

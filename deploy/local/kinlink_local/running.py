@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import duckdb
+from kinlink_core.encoding.keys import MODE_KEY_SERVER, MODE_PLAIN
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from kinlink_local.errors import LocalError
-from kinlink_local.inputs import RECORD_ID
+from kinlink_local.inputs import RECORD_ID, scan_sql
 from kinlink_local.stopwatch import CpuMeter
 
 if TYPE_CHECKING:
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
     from kinlink_local.stopwatch import Stopwatch
 
 BACKGROUND_WORKERS: Final = 2
+SERVED_SECONDS_MAX: Final = 60.0
+POLL_SECONDS: Final = 0.5
 
 
 @dataclass(frozen=True)
@@ -45,14 +50,25 @@ def start(
     stopwatch: Stopwatch,
     *,
     with_gateway: bool,
+    with_key_server: bool,
 ) -> Started:
-    """Found a federation, hold its key ceremony, start it, load every registry's file."""
+    """Found a federation, hold its key ceremony, start it, load every registry's file.
+
+    Without a key server it is in plain mode.
+    """
     names = sorted(files)
     federation.check_paths(names)
-    with stopwatch.stage("found", "Certificates, vaults and keys of every registry"):
-        federation.everywhere(federation.found_registry, names)
+    epoch = f"{dt.datetime.now(dt.UTC):%Y-%m}"
+    parts = "key server and registries" if with_key_server else "every registry"
+    with (
+        stopwatch.stage("found", f"Certificates, keys and vaults of {parts}"),
+        ThreadPoolExecutor(BACKGROUND_WORKERS) as background,
+    ):
+        begin = _start_key_server if with_key_server else _no_key_server
+        address = background.submit(begin, federation, supervisor, files, epoch)
+        federation.everywhere(lambda name: federation.found_registry(name, address.result), names)
     with stopwatch.stage("secret", "The epoch's secret, sealed from one registry to the others"):
-        federation.share_secret(f"{dt.datetime.now(dt.UTC):%Y-%m}", names)
+        federation.share_secret(epoch, names)
     with stopwatch.stage("start", "Registries start"):
         services = {name: federation.start_registry(name) for name in names}
         addresses = {name: supervisor.wait_ready(each).api for name, each in services.items()}
@@ -62,17 +78,51 @@ def start(
         ThreadPoolExecutor(BACKGROUND_WORKERS) as background,
     ):
         centre = background.submit(
-            _start_centre, federation, supervisor, addresses, with_gateway=with_gateway
+            _start_centre,
+            federation,
+            supervisor,
+            addresses,
+            with_gateway=with_gateway,
+            mode=MODE_KEY_SERVER if with_key_server else MODE_PLAIN,
         )
         try:
             ingested = federation.everywhere(
                 lambda name: federation.ingest(name, files[name], RECORD_ID), names
             )
             linker, operator, gateway, token = centre.result()
+            federation.everywhere(lambda name: _await_served(federation, name), names)
         except BaseException:
             supervisor.stop()
             raise
     return Started(ingested, linker, operator, gateway, token)
+
+
+def _start_key_server(
+    federation: Federation, supervisor: Supervisor, files: Mapping[str, Path], epoch: str
+) -> str:
+    with duckdb.connect() as connection:
+        records = {
+            name: connection.execute(f"select count(*) from {scan_sql(path)}").fetchall()[0][0]
+            for name, path in files.items()
+        }
+    return supervisor.wait_ready(federation.start_key_server(records, epoch)).api
+
+
+def _no_key_server(*_unused: object) -> None:
+    """In its place in plain mode."""
+
+
+def _await_served(federation: Federation, name: str) -> None:
+    """Wait until all of a registry's records are in its feed."""
+    deadline = time.monotonic() + SERVED_SECONDS_MAX
+    while True:
+        state = federation.status(name)
+        if all(each["served"] and not each["unencoded"] for each in state["epochs"]):
+            return
+        if time.monotonic() > deadline:
+            problem = (state["key_server"] or {}).get("problem") or {}
+            raise LocalError(f"{name} does not get its records encoded. {problem.get('text', '')}")
+        time.sleep(POLL_SECONDS)
 
 
 def _start_centre(
@@ -81,8 +131,9 @@ def _start_centre(
     registries: Mapping[str, str],
     *,
     with_gateway: bool,
+    mode: str,
 ) -> tuple[Addresses, TlsFiles, Addresses | None, str]:
-    service = federation.start_linker(registries)
+    service = federation.start_linker(registries, mode=mode)
     operator = federation.make_operator()
     linker = supervisor.wait_ready(service)
     if not with_gateway:
@@ -106,7 +157,7 @@ def link(
         client: asks the linker.
         stopwatch: learns the seconds of each stage, and the linker's processor time in it.
         threshold: link threshold as a probability, or None for the schema's.
-        purpose: for the linker's audit.
+        purpose: a code word for the audits.
         linker_cpu: processor seconds the linker has used so far.
 
     Raises:

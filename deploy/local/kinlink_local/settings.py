@@ -7,7 +7,10 @@ protect a real federation over months are open here, because whoever runs this o
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any, Final
+
+from kinlink_core.encoding.keys import MODE_KEY_SERVER, MODE_PLAIN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,24 +22,42 @@ ISLAND_CAP_MAX: Final = 1_000
 Table = dict[str, Any]
 
 
-def registry(federation: str, name: str, schema: Path) -> Table:
-    """`registry.toml`."""
+def registry(federation: str, name: str, schema: Path, key_server: str | None) -> Table:
+    """`registry.toml`; `key_server` is its address, or None for plain mode."""
     return {
         "federation": federation,
         "name": name,
         "schema": str(schema),
+        "mode": MODE_KEY_SERVER if key_server else MODE_PLAIN,
         "listen": ANY_PORT,
         "health_listen": ANY_PORT,
         "metrics_listen": ANY_PORT,
         "policy": {"partner_share_max": 1.0, "island_cap_max": ISLAND_CAP_MAX},
+        **({"key_server": {"address": key_server}} if key_server else {}),
+        # Nobody waits a day for a rehearsal: what changes leaves at once.
+        "rounds": {"spread_hours": 0},
     }
 
 
-def linker(federation: str, schema: Path, registries: Mapping[str, str]) -> Table:
+def key_server(federation: str, schema: Path, records: Mapping[str, int]) -> Table:
+    """`keyserver.toml`; `records` are what the registries declare to it."""
+    return {
+        "federation": federation,
+        "schema": str(schema),
+        "listen": ANY_PORT,
+        "health_listen": ANY_PORT,
+        "metrics_listen": ANY_PORT,
+        "evaluators": max(1, len(os.sched_getaffinity(0)) // 2),
+        "registries": [{"name": name, "records": count} for name, count in records.items()],
+    }
+
+
+def linker(federation: str, schema: Path, registries: Mapping[str, str], *, mode: str) -> Table:
     """`linker.toml`; `registries` are addresses by name."""
     return {
         "federation": federation,
         "schema": str(schema),
+        "mode": mode,
         "listen": ANY_PORT,
         "health_listen": ANY_PORT,
         "metrics_listen": ANY_PORT,

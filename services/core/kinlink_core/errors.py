@@ -43,6 +43,7 @@ class Reason(StrEnum):
     DEADLINE = "DEADLINE"
     DEADLINE_MISSING = "DEADLINE_MISSING"
     DISK_FULL = "DISK_FULL"
+    ENCODING_DIFFERS = "ENCODING_DIFFERS"
     ENCODING_VERSION_DIFFERS = "ENCODING_VERSION_DIFFERS"
     EPOCH_UNKNOWN = "EPOCH_UNKNOWN"
     FEDERATION_DIFFERS = "FEDERATION_DIFFERS"
@@ -52,6 +53,7 @@ class Reason(StrEnum):
     IDENTITY_MISSING = "IDENTITY_MISSING"
     INTERNAL = "INTERNAL"
     INTERRUPTED = "INTERRUPTED"
+    KEY_CHANGED = "KEY_CHANGED"
     KEY_MISSING = "KEY_MISSING"
     LINKAGE_ENDED = "LINKAGE_ENDED"
     LINKAGE_NOT_FOUND = "LINKAGE_NOT_FOUND"
@@ -60,15 +62,19 @@ class Reason(StrEnum):
     METHOD_UNKNOWN = "METHOD_UNKNOWN"
     MODEL_INVALID = "MODEL_INVALID"
     MODEL_NOT_FOUND = "MODEL_NOT_FOUND"
+    RECORD_NOT_FOUND = "RECORD_NOT_FOUND"
     MODE_DIFFERS = "MODE_DIFFERS"
     PEER_UNKNOWN = "PEER_UNKNOWN"
     PROOF_REFUSED = "PROOF_REFUSED"
+    PURPOSE_REFUSED = "PURPOSE_REFUSED"
     QUOTA_EXCEEDED = "QUOTA_EXCEEDED"
     REQUEST_MALFORMED = "REQUEST_MALFORMED"
+    REVOKED = "REVOKED"
     ROLE_FORBIDDEN = "ROLE_FORBIDDEN"
     SCHEMA_DIFFERS = "SCHEMA_DIFFERS"
     SCHEMA_INVALID = "SCHEMA_INVALID"
     SECRET_DIFFERS = "SECRET_DIFFERS"  # noqa: S105 - a reason, not a secret
+    SHARES_INVALID = "SHARES_INVALID"
     STORE_BUSY = "STORE_BUSY"
     STORE_VERSION = "STORE_VERSION"
     STREAM_CUT = "STREAM_CUT"
@@ -88,6 +94,7 @@ MESSAGES: Final[Mapping[Reason, str]] = MappingProxyType(
         Reason.DEADLINE: "The call did not end before its deadline.",
         Reason.DEADLINE_MISSING: "Every call needs a deadline of at most 24 hours.",
         Reason.DISK_FULL: "There is no space left on the disk; nothing was lost.",
+        Reason.ENCODING_DIFFERS: "The other side encodes some values otherwise.",
         Reason.ENCODING_VERSION_DIFFERS: "The other side encodes with another version.",
         Reason.EPOCH_UNKNOWN: "This epoch is not served here.",
         Reason.FEDERATION_DIFFERS: "The other side belongs to another federation.",
@@ -97,6 +104,7 @@ MESSAGES: Final[Mapping[Reason, str]] = MappingProxyType(
         Reason.IDENTITY_MISSING: "The client certificate carries no usable Kinlink identity.",
         Reason.INTERNAL: "Something failed here; the log of this process says what.",
         Reason.INTERRUPTED: "The linker stopped while this linkage ran; start it again.",
+        Reason.KEY_CHANGED: "The key server's key of this epoch is not the one it had.",
         Reason.KEY_MISSING: "A key that this needs is not here.",
         Reason.LINKAGE_ENDED: "The linkage has already ended.",
         Reason.LINKAGE_NOT_FOUND: "There is no linkage with this id.",
@@ -105,15 +113,19 @@ MESSAGES: Final[Mapping[Reason, str]] = MappingProxyType(
         Reason.METHOD_UNKNOWN: "There is no such method here.",
         Reason.MODEL_INVALID: "The model does not fit the schema, or is malformed.",
         Reason.MODEL_NOT_FOUND: "There is no model with this name.",
+        Reason.RECORD_NOT_FOUND: "There is no record with this local id.",
         Reason.MODE_DIFFERS: "The other side uses another mode of blocking tokens.",
         Reason.PEER_UNKNOWN: "This peer is not known here.",
         Reason.PROOF_REFUSED: "None of the membership proofs holds.",
+        Reason.PURPOSE_REFUSED: "This registry does not allow linkages of this purpose.",
         Reason.QUOTA_EXCEEDED: "The quota is used up.",
         Reason.REQUEST_MALFORMED: "The request is malformed.",
+        Reason.REVOKED: "This registry, or its certificate, was revoked here.",
         Reason.ROLE_FORBIDDEN: "The role of the caller may not call this method.",
         Reason.SCHEMA_DIFFERS: "The other side has another schema.",
         Reason.SCHEMA_INVALID: "The schema is not valid.",
         Reason.SECRET_DIFFERS: "The other side holds another epoch secret.",
+        Reason.SHARES_INVALID: "The shares do not give the secret back.",
         Reason.STORE_BUSY: "Another process has this store open.",
         Reason.STORE_VERSION: "The store was written by a newer version.",
         Reason.STREAM_CUT: "A stream ended before its trailer, or its rows do not add up.",

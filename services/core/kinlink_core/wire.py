@@ -182,13 +182,18 @@ class IslandRows(Rows):
 
 @dataclass(frozen=True)
 class SieveAsk(Rows):
-    """The rows of a `StreamSieveRequest`; `island_index` points into its islands."""
+    """The pairs of a `StreamSieveRequest`; `island_index` points into its islands."""
 
     handles: U8
+    partner_handles: U8
     island_index: U32
 
     MESSAGE = pb.StreamSieveRequest
-    KINDS: ClassVar[Mapping[str, Kind]] = {"handles": ID, "island_index": UINT32}
+    KINDS: ClassVar[Mapping[str, Kind]] = {
+        "handles": ID,
+        "partner_handles": ID,
+        "island_index": UINT32,
+    }
 
 
 @dataclass(frozen=True)

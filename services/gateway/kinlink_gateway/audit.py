@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from kinlink_core.runtime.audit import AuditReport, Head
 from sqlalchemy import insert, select, update
 
 from kinlink_gateway.store import GENESIS_HASH, audit_head_table, audit_table
@@ -66,15 +67,6 @@ class AuditQuery:
     action: str = ""
     before: int | None = None
     limit: int = 100
-
-
-@dataclass(frozen=True)
-class Verification:
-    """What a check of the whole chain found; `fault` is empty when it holds."""
-
-    entries: int
-    head: str
-    fault: str = ""
 
 
 class AuditTrail:
@@ -137,11 +129,11 @@ class AuditTrail:
         with self._store.read() as connection:
             return tuple(AuditEntry(**row) for row in connection.execute(statement).mappings())
 
-    def verify(self, *, anchor: tuple[int, str] | None = None) -> Verification:
-        """Walk the chain from its first entry to its head.
+    def verify(self, anchor: Head | None = None) -> AuditReport:
+        """Walk the chain from its first entry to its head, or to the first fault.
 
         Args:
-            anchor: a sequence and hash noted earlier; the chain must still contain it.
+            anchor: a head noted earlier; the chain must still contain it.
         """
         head_sequence, head_hash = self._head()
         count, last_hash, anchored = 0, GENESIS_HASH, anchor is None
@@ -149,21 +141,19 @@ class AuditTrail:
             for entry in batch:
                 fault = _fault(entry, sequence=count + 1, previous_hash=last_hash)
                 if fault:
-                    return Verification(count, last_hash, fault)
+                    return _report(count, last_hash, fault)
                 count, last_hash = entry.sequence, entry.hash
-                if anchor and anchor[0] == count:
-                    anchored = hmac.compare_digest(anchor[1], last_hash)
+                if anchor and anchor.sequence == count:
+                    anchored = hmac.compare_digest(anchor.hash, last_hash)
         if count < head_sequence:
-            return Verification(
-                count, last_hash, f"entries {count + 1} to {head_sequence} are missing"
-            )
+            return _report(count, last_hash, f"entries {count + 1} to {head_sequence} are missing")
         if not hmac.compare_digest(last_hash, head_hash):
-            return Verification(count, last_hash, f"entry {count} is not the head of the chain")
+            return _report(count, last_hash, f"entry {count} is not the head of the chain")
         if self._beyond_head():
-            return Verification(count, last_hash, f"entries after {count} are not in the chain")
+            return _report(count, last_hash, f"entries after {count} are not in the chain")
         if not anchored:
-            return Verification(count, last_hash, "the chain does not contain the anchor")
-        return Verification(count, last_hash)
+            return _report(count, last_hash, "the chain does not contain the anchor")
+        return _report(count, last_hash)
 
     def _between(self, after: int, last: int) -> Sequence[AuditEntry]:
         statement = (
@@ -185,6 +175,10 @@ class AuditTrail:
         statement = select(audit_table.c.sequence).where(audit_table.c.sequence > head).limit(1)
         with self._store.read() as connection:
             return connection.scalar(statement) is not None
+
+
+def _report(count: int, last_hash: str, *faults: str) -> AuditReport:
+    return AuditReport(count, Head(count, last_hash), faults)
 
 
 def entry_hash(row: dict[str, Any]) -> str:

@@ -2,65 +2,31 @@
 
 from __future__ import annotations
 
-import re
-import sys
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
-from kinlink_core.errors import InvalidInputError, KinlinkError
-from kinlink_core.runtime.files import keep_files_private
-from kinlink_core.runtime.logging import configure_logging
+from kinlink_core.runtime.commands import audit_group, service_group
 
 from kinlink_gateway.limits import TOKEN_DAYS_DEFAULT
 from kinlink_gateway.roles import Action, Role
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from kinlink_core.runtime.audit import AuditReport, Head
 
     from kinlink_gateway.settings import GatewaySettings
 
-EXIT_FAILURE = 1
-EXIT_BAD_INPUT = 2
 COMMAND_ACTOR = "kinlink-gateway"
 STATUS_DONE = 200
-_ANCHOR = re.compile(r"([1-9]\d*):([0-9a-f]{64})")
 
 
-class _Group(click.Group):
-    """Prints what went wrong in one line, and exits 2 for bad input, 1 for failure."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except KinlinkError as error:
-            click.echo(f"kinlink-gateway: {error.public}", err=True)
-            ctx.exit(EXIT_BAD_INPUT if isinstance(error, InvalidInputError) else EXIT_FAILURE)
-
-
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option(
-    "--home",
-    type=click.Path(file_okay=False, path_type=Path),
-    envvar="KINLINK_GATEWAY_HOME",
-    default=Path(),
-    help="Directory with gateway.toml, tls/, the tokens file and the database.",
-)
-@click.option(
-    "--log-level",
-    type=click.Choice(["debug", "info", "warning", "error"]),
-    envvar="KINLINK_GATEWAY_LOG_LEVEL",
-    default="info",
-    show_default=True,
-)
-@click.version_option(package_name="kinlink")
-@click.pass_context
-def main(context: click.Context, home: Path, log_level: str) -> None:
+@service_group("gateway", home="gateway.toml, tls/, the tokens file and the database")
+def main(home: Path) -> Path:
     """The door for people: pages and a JSON API over the linker."""
-    keep_files_private()
-    configure_logging("gateway", log_level)
-    context.obj = home.absolute()
+    return home
 
 
 @main.command()
@@ -132,35 +98,18 @@ def revoke_token(home: Path, name: str) -> None:
         note(Action.TOKEN_REVOKE, entry.id)
 
 
-@main.group()
-def audit() -> None:
-    """The record of every access."""
-
-
-@audit.command("verify")
-@click.option(
-    "--anchor",
-    metavar="NUMBER:HASH",
-    default="",
-    help="A head noted earlier: the chain must still contain it.",
-)
-@click.pass_obj
-def verify_audit(home: Path, anchor: str) -> None:
-    """Check the whole chain; prints its head as NUMBER:HASH. Exits 1 when it does not hold."""
+def _check_audit(home: Path, anchor: Head | None) -> AuditReport:
     from kinlink_gateway.app import open_store, read_settings
     from kinlink_gateway.audit import AuditTrail
 
-    match = _ANCHOR.fullmatch(anchor)
-    if anchor and not match:
-        raise click.BadParameter("an anchor is NUMBER:HASH, as this command prints it")
     store = open_store(home, read_settings(home), create=False)
-    found = AuditTrail(store).verify(anchor=(int(match[1]), match[2]) if match else None)
-    store.close()
-    click.echo(f"{found.entries}:{found.head}")
-    if found.fault:
-        click.echo(f"The audit does not hold: {found.fault}.", err=True)
-        sys.exit(EXIT_FAILURE)
-    click.echo(f"The audit holds: {found.entries} entries.", err=True)
+    try:
+        return AuditTrail(store).verify(anchor)
+    finally:
+        store.close()
+
+
+main.add_command(audit_group(_check_audit))
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from kinlink_core.errors import (
     PreconditionError,
     Reason,
 )
+from kinlink_core.runtime.purpose import check_purpose
 
 from kinlink_gateway.limits import REASON_CHARS_MAX
 from kinlink_gateway.linker import LinkFilter, LinkOrder, Verdict
@@ -83,11 +84,13 @@ class Desk:
             raise InvalidInputError(
                 Reason.PEER_UNKNOWN, "The federation has no registry named " + ", ".join(unknown)
             )
-        self.announce("")
+        check_purpose(purpose)
+        self.announce(f"purpose/{purpose}")
         return self.linker.create_linkage(
             threshold_probability=threshold_probability,
             registries=registries,
-            purpose=f"{self.person.label}: {purpose}" if purpose else self.person.label,
+            purpose=purpose,
+            requested_by=self.person.label,
         )
 
     def cancel(self, linkage_id: str) -> Linkage:
@@ -194,6 +197,7 @@ class Desk:
             persons=None,
             em_iterations=None,
             created_by="",
+            requested_by="",
             bytes_received={
                 name: count for name, count in linkage.bytes_received.items() if name == own
             },

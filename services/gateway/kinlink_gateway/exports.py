@@ -40,6 +40,7 @@ PARQUET_SCHEMA = pa.schema(
         ("verdict_by", pa.string()),
         ("created_at", pa.timestamp("us", tz="UTC")),
         ("missing_registries", pa.list_(pa.string())),
+        ("revoked_registries", pa.list_(pa.string())),
     ]
 )
 
@@ -161,4 +162,5 @@ def _row(link: Link) -> dict[str, Any]:
     row["verdict"] = link.verdict.value if link.verdict else None
     row["created_at"] = link.created_at.isoformat() if link.created_at else None
     row["missing_registries"] = list(link.missing_registries)
+    row["revoked_registries"] = list(link.revoked_registries)
     return row

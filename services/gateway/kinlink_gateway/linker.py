@@ -21,6 +21,7 @@ class RegistryState(StrEnum):
     READY = "ready"
     UNREACHABLE = "unreachable"
     REFUSED = "refused"
+    REVOKED = "revoked"
 
 
 class LinkageState(StrEnum):
@@ -68,6 +69,7 @@ class Registry:
     tokens: int | None = None
     lag: int | None = None
     synced_at: datetime | None = None
+    detail: str = ""
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,8 @@ class Linkage:
     created_at: datetime | None
     ended_at: datetime | None = None
     created_by: str = ""
+    purpose: str = ""
+    requested_by: str = ""
     stages: tuple[Stage, ...] = ()
     passes: tuple[PassCounts, ...] = ()
     missing_registries: tuple[MissingRegistry, ...] = ()
@@ -149,6 +153,7 @@ class Link:
     verdict_by: str = ""
     created_at: datetime | None = None
     missing_registries: tuple[str, ...] = ()
+    revoked_registries: tuple[str, ...] = ()
 
     def touches(self, registry: str) -> bool:
         """Whether either side lies in `registry`."""
@@ -213,9 +218,14 @@ class Linker(Protocol):
         """All configured registries, by name."""
 
     def create_linkage(
-        self, *, threshold_probability: float | None, registries: tuple[str, ...], purpose: str
+        self,
+        *,
+        threshold_probability: float | None,
+        registries: tuple[str, ...],
+        purpose: str,
+        requested_by: str,
     ) -> Linkage:
-        """Start a linkage; no threshold means the schema's, no registries means all."""
+        """Start a linkage for somebody; no threshold: the schema's, no registries: all."""
 
     def get_linkage(self, linkage_id: str) -> Linkage:
         """One linkage as it stands."""

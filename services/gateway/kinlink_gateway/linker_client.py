@@ -55,6 +55,7 @@ _REGISTRY_STATES: Final = {
     linker_pb2.REGISTRY_STATE_READY: RegistryState.READY,
     linker_pb2.REGISTRY_STATE_UNREACHABLE: RegistryState.UNREACHABLE,
     linker_pb2.REGISTRY_STATE_REFUSED: RegistryState.REFUSED,
+    linker_pb2.REGISTRY_STATE_REVOKED: RegistryState.REVOKED,
 }
 _LINKAGE_STATES: Final = {
     linker_pb2.LINKAGE_STATE_PENDING: LinkageState.PENDING,
@@ -100,10 +101,17 @@ class GrpcLinker:
         return tuple(_registry(item) for item in answer.registries)
 
     def create_linkage(
-        self, *, threshold_probability: float | None, registries: tuple[str, ...], purpose: str
+        self,
+        *,
+        threshold_probability: float | None,
+        registries: tuple[str, ...],
+        purpose: str,
+        requested_by: str,
     ) -> Linkage:
         """See `Linker`."""
-        request = linker_pb2.CreateLinkageRequest(registries=registries, purpose=purpose)
+        request = linker_pb2.CreateLinkageRequest(
+            registries=registries, purpose=purpose, requested_by=requested_by
+        )
         if threshold_probability is not None:
             request.threshold_probability = threshold_probability
         with self._call() as stub:
@@ -244,6 +252,7 @@ def _registry(message: linker_pb2.Registry) -> Registry:
         tokens=message.tokens,
         lag=message.lag,
         synced_at=_time(message.synced_at, present=message.HasField("synced_at")),
+        detail=message.detail,
     )
 
 
@@ -256,6 +265,8 @@ def _linkage(message: linker_pb2.Linkage) -> Linkage:
         created_at=_time(message.created_at, present=message.HasField("created_at")),
         ended_at=_time(message.ended_at, present=message.HasField("ended_at")),
         created_by=message.created_by,
+        purpose=message.purpose,
+        requested_by=message.requested_by,
         stages=tuple(Stage(s.name, s.seconds, s.done, s.total) for s in message.stages),
         passes=tuple(_pass(counts) for counts in message.passes),
         missing_registries=tuple(
@@ -307,6 +318,7 @@ def _link(message: linker_pb2.Link) -> Link:
         verdict_by=message.verdict_by,
         created_at=_time(message.created_at, present=message.HasField("created_at")),
         missing_registries=tuple(message.missing_registries),
+        revoked_registries=tuple(message.revoked_registries),
     )
 
 

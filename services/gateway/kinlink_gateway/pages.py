@@ -4,12 +4,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Form, Request
 from kinlink_core.errors import InvalidInputError
+from kinlink_core.runtime.purpose import PURPOSE_CHARS_MAX, PURPOSE_DEFAULT
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from kinlink_gateway.access import Allow, Caller, form_guard
 from kinlink_gateway.api import LinkageId
 from kinlink_gateway.follow import follow_response
-from kinlink_gateway.limits import PURPOSE_CHARS_MAX
 from kinlink_gateway.linker import Linkage, LinkFilter
 from kinlink_gateway.parts import gateway_of
 from kinlink_gateway.queries import AuditSelection, PageToken, next_before
@@ -60,14 +60,14 @@ def start_linkage(
     caller: Annotated[Caller, Depends(Allow(Action.LINKAGE_START))],
     threshold_percent: Annotated[float | None, Form(gt=0, lt=100)] = None,
     registries: Annotated[list[RegistryName] | None, Form()] = None,
-    purpose: Annotated[str, Form(max_length=PURPOSE_CHARS_MAX)] = "",
+    purpose: Annotated[str, Form(max_length=PURPOSE_CHARS_MAX)] = PURPOSE_DEFAULT,
 ) -> Response:
     """Start a linkage and go to its page."""
     try:
         linkage = caller.desk.start(
             threshold_probability=None if threshold_percent is None else threshold_percent / 100,
             registries=tuple(registries or ()),
-            purpose=purpose,
+            purpose=purpose or PURPOSE_DEFAULT,
         )
     except InvalidInputError as error:
         return _linkages_page(request, caller, status=400, fault=error.public)

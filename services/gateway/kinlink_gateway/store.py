@@ -7,7 +7,7 @@ read-then-write (the audit chain) is safe among threads, processes and hosts.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -259,11 +259,15 @@ def _engine(url: str) -> Engine:
 
 def _prepare_sqlite(dbapi_connection: Any, _record: object) -> None:
     dbapi_connection.isolation_level = None
-    cursor = dbapi_connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=FULL")
-    cursor.execute("PRAGMA secure_delete=ON")
-    cursor.close()
+    try:
+        with closing(dbapi_connection.cursor()) as cursor:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            cursor.execute("PRAGMA synchronous=FULL")
+            cursor.execute("PRAGMA secure_delete=ON")
+    except BaseException:
+        # The pool does not know it yet, so nobody else would close it.
+        dbapi_connection.close()
+        raise
 
 
 def _begin_sqlite(connection: Connection) -> None:

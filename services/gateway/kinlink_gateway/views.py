@@ -3,10 +3,11 @@
 from datetime import datetime
 from typing import Annotated
 
+from kinlink_core.runtime.purpose import PURPOSE_DEFAULT, PURPOSE_PATTERN
 from pydantic import BaseModel, ConfigDict, Field
 
 from kinlink_gateway.desk import LinkFile
-from kinlink_gateway.limits import PURPOSE_CHARS_MAX, REASON_CHARS_MAX
+from kinlink_gateway.limits import REASON_CHARS_MAX
 from kinlink_gateway.linker import LinkageState, RegistryState, Verdict
 from kinlink_gateway.roles import Role
 
@@ -41,6 +42,7 @@ class RegistryView(View):
     tokens: int | None
     lag: int | None = Field(description="Feed events not yet collected.")
     synced_at: datetime | None
+    detail: str = Field(description="What the reason means here, in a sentence; else empty.")
 
 
 class RegistriesView(View):
@@ -91,6 +93,8 @@ class LinkageView(View):
     created_at: datetime | None
     ended_at: datetime | None
     created_by: str
+    purpose: str
+    requested_by: str = Field(description="Whom it was started for; empty for a province.")
     stages: list[StageView]
     passes: list[PassView]
     missing_registries: list[MissingRegistryView]
@@ -112,7 +116,11 @@ class LinkagesView(View):
 
 
 class LinkView(View):
-    """Two subjects that may be one person. Subject ids are opaque hex, valid for one epoch."""
+    """Two subjects that may be one person.
+
+    Subject ids are opaque hex. They last as long as a link stands or its verdict does, else one
+    epoch.
+    """
 
     id: str
     linkage_id: str
@@ -131,6 +139,9 @@ class LinkView(View):
     created_at: datetime | None
     missing_registries: list[str] = Field(
         description="Registries its linkage missed: links may be incomplete."
+    )
+    revoked_registries: list[str] = Field(
+        description="Its registries that are no longer asked: it stands as it last was."
     )
 
 
@@ -217,7 +228,10 @@ class StartLinkage(View):
     registries: list[RegistryName] = Field(
         default=[], max_length=100, description="Default: all that are configured."
     )
-    purpose: str = Field(default="", max_length=PURPOSE_CHARS_MAX, description="For the audit.")
+    purpose: Annotated[str, Field(pattern=PURPOSE_PATTERN)] = Field(
+        default=PURPOSE_DEFAULT,
+        description="A code word that every audit carries and a registry may refuse.",
+    )
 
 
 class DecideLink(View):

@@ -1,22 +1,25 @@
 """Which registries may link with each other: the profiles compared before a record flows.
 
 Federation, schema, encoding version and mode are compared with the linker's own. The linker has no
-epoch secret, so canaries are compared among the registries: the majority's stands. A registry that
-differs is refused by name and reason, the others still link.
+epoch secret, so canaries and the parts of the encoding are compared among the registries
+(`encoding_faults`). A registry that differs is refused by name and reason, the others still link.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from kinlink_core.encoding import conformance
+from kinlink_core.encoding.conformance import told
 from kinlink_core.errors import Reason
 
+from kinlink_linker.conformity import encoding_faults
 from kinlink_linker.domain import MissingRegistry
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from kinlink_linker.peer import Description, PeerProfile
 
@@ -27,6 +30,7 @@ PROFILE_REASONS: Final = frozenset(
         Reason.ENCODING_VERSION_DIFFERS,
         Reason.SCHEMA_DIFFERS,
         Reason.MODE_DIFFERS,
+        Reason.ENCODING_DIFFERS,
         Reason.SECRET_DIFFERS,
         Reason.EPOCH_UNKNOWN,
     }
@@ -99,10 +103,13 @@ def agree(own: OwnProfile, described: Mapping[str, Description]) -> Agreement:
             refused[name] = MissingRegistry(
                 name, Reason.EPOCH_UNKNOWN, f"It does not serve epoch {epoch}."
             )
-    canaries = {name: served[epoch].canary for name, served in fitting.items() if epoch in served}
-    differing = _canary_faults(canaries, epoch)
+    profiles = {name: served[epoch] for name, served in fitting.items() if epoch in served}
+    differing = encoding_faults(profiles, epoch)
     refused.update(differing)
-    agreed = tuple(name for name in sorted(canaries) if name not in refused)
+    agreed = tuple(name for name in sorted(profiles) if name not in refused)
+    for name, missing in refused.items():
+        if missing.reason == Reason.SCHEMA_DIFFERS:
+            refused[name] = _with_parts(missing, described, agreed or tuple(profiles))
     readable = tuple(
         (name, each)
         for name, served in fitting.items()
@@ -124,23 +131,16 @@ def _epoch(fitting: Mapping[str, Mapping[str, PeerProfile]]) -> str:
     return min(sorted(serving, reverse=True), key=lambda epoch: (-serving[epoch], ages[epoch]))
 
 
-def _canary_faults(canaries: Mapping[str, bytes], epoch: str) -> dict[str, MissingRegistry]:
-    groups: dict[bytes, list[str]] = defaultdict(list)
-    for name, canary in sorted(canaries.items()):
-        groups[canary].append(name)
-    if len(groups) <= 1:
-        return {}
-    camps = sorted(groups.values(), key=lambda names: (-len(names), names))
-    sides = " and ".join(", ".join(names) for names in camps)
-    tied = len(camps[0]) == len(camps[1])
-    minority = camps if tied else camps[1:]
-    advice = (
-        f"The epoch secret or encoding of {epoch} differs between {sides}"
-        f"{', and neither side has a majority' if tied else ''}. "
-        "Give all of them the same secret (kinlink-registry keys)."
-    )
-    return {
-        name: MissingRegistry(name, Reason.SECRET_DIFFERS, advice)
-        for names in minority
-        for name in names
-    }
+def _with_parts(
+    missing: MissingRegistry, described: Mapping[str, Description], others: Sequence[str]
+) -> MissingRegistry:
+    """Say in which parts a registry of another schema differs from one that fits."""
+    for name in others:
+        theirs = {each.epoch: each for each in described[name].profiles}
+        for profile in described[missing.name].profiles:
+            other = theirs.get(profile.epoch)
+            if other and profile.parts and other.parts:
+                named = conformance.differing(dict(other.parts), dict(profile.parts))
+                sentence = f"{missing.detail} It differs from {name} in: {told(named)}."
+                return replace(missing, detail=sentence) if named else missing
+    return missing

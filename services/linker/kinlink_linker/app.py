@@ -25,10 +25,11 @@ from prometheus_client import CollectorRegistry
 
 from kinlink_linker import score
 from kinlink_linker.agreement import OwnProfile
+from kinlink_linker.journal import Journal
 from kinlink_linker.node import Node, NodeLimits
 from kinlink_linker.registry_client import GrpcRegistryPeer
 from kinlink_linker.servicer import LinkerServicer, service
-from kinlink_linker.settings import read_settings
+from kinlink_linker.settings import AUDIT_FILE, read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,8 +41,6 @@ if TYPE_CHECKING:
 
     from kinlink_linker.settings import LinkerSettings
 
-AUDIT_FILE = "audit.jsonl"
-
 
 @contextmanager
 def serving(home: Path, settings: LinkerSettings) -> Iterator[RunningServer]:
@@ -51,12 +50,14 @@ def serving(home: Path, settings: LinkerSettings) -> Iterator[RunningServer]:
     _check_identity(settings, tls)
     runtime = RuntimeMetrics(CollectorRegistry(), "linker", version("kinlink"))
     metrics = LinkerMetrics(runtime.registry)
-    addresses = {each.name: each.address for each in settings.registries}
+    addresses = settings.addresses
+    audit = AuditLog(home / AUDIT_FILE, lambda action: runtime.audit_writes.labels(action).inc())
+    journal = Journal(audit)
     node = Node(
         home,
         schema,
         OwnProfile(
-            settings.federation, schema.fingerprint(), keys.ENCODING_VERSION, keys.MODE_PLAIN
+            settings.federation, schema.fingerprint(), keys.ENCODING_VERSION, settings.mode
         ),
         NodeLimits(
             settings.duck,
@@ -66,19 +67,20 @@ def serving(home: Path, settings: LinkerSettings) -> Iterator[RunningServer]:
         ),
         metrics,
         registries=list(addresses),
-        dial=lambda name: GrpcRegistryPeer(
+        dial=lambda name, errand: GrpcRegistryPeer(
             name,
             addresses[name],
             tls,
             schema,
             runtime,
+            errand=errand,
             idle_seconds=settings.policy.idle_seconds,
         ),
         verify_card=partial(_verify_card, settings.federation, tls),
+        journal=journal,
     )
     metrics.store_bytes.set_function(lambda: node.store_bytes)
     metrics.disk_free_bytes.set_function(lambda: shutil.disk_usage(home).free)
-    audit = AuditLog(home / AUDIT_FILE, lambda action: runtime.audit_writes.labels(action).inc())
     server = ServerSettings(
         listen=settings.listen,
         health_listen=settings.health_listen,
@@ -90,7 +92,7 @@ def serving(home: Path, settings: LinkerSettings) -> Iterator[RunningServer]:
     )
     try:
         node.start(settings.policy.sync_seconds)
-        servicer = LinkerServicer(node, audit, watchers_max=settings.workers // 2)
+        servicer = LinkerServicer(node, journal, watchers_max=settings.workers // 2)
         running = start_server(server, [service(servicer)], runtime)
         servicer.stop_with(running.stopping)
         try:

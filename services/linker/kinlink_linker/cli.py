@@ -3,61 +3,27 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
-from kinlink_core.errors import InvalidInputError, KinlinkError
-from kinlink_core.runtime.files import keep_files_private
-from kinlink_core.runtime.logging import configure_logging
+from kinlink_core.runtime.commands import EXIT_FAILURE, audit_group, check_log, service_group
+from kinlink_core.runtime.purpose import PURPOSE_DEFAULT
 
 from kinlink_linker import cli_links, cli_model, show
 from kinlink_linker.reach import Reach, client_options
-from kinlink_linker.settings import HOME_ENV
+from kinlink_linker.settings import AUDIT_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-EXIT_FAILURE: Final = 1
-EXIT_BAD_INPUT: Final = 2
-LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 LINKAGES_SHOWN: Final = 20
 
 
-class _Group(click.Group):
-    """Prints what went wrong in one line, and exits 2 for bad input, 1 for failure."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except KinlinkError as error:
-            click.echo(f"kinlink-linker: {error.public}", err=True)
-            ctx.exit(EXIT_BAD_INPUT if isinstance(error, InvalidInputError) else EXIT_FAILURE)
-
-
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option(
-    "--home",
-    type=click.Path(file_okay=False, path_type=Path),
-    envvar=HOME_ENV,
-    default=Path(),
-    help=f"Directory with linker.toml, the certificate and the stores; also {HOME_ENV}.",
-)
-@click.option(
-    "--log-level",
-    type=click.Choice(LOG_LEVELS),
-    envvar="KINLINK_LINKER_LOG_LEVEL",
-    default=None,
-    help="Least level to log on standard error.  [default: info for serve, else error]",
-)
-@click.version_option(package_name="kinlink")
-@click.pass_context
-def main(context: click.Context, home: Path, log_level: str | None) -> None:
+@service_group("linker", home="linker.toml, the certificate and the stores")
+def main(home: Path) -> Path:
     """The centre of a federation: finds links between registries, and keeps them."""
-    default = "info" if context.invoked_subcommand == "serve" else "error"
-    keep_files_private()
-    configure_logging("linker", log_level or default)
-    context.obj = home.absolute()
+    return home
 
 
 @main.command()
@@ -87,7 +53,12 @@ def serve(home: Path) -> None:
     help="Link only these registries; may be repeated.  [default: all that are configured]",
 )
 @click.option("--model", default="", help="Score with this saved model and train nothing.")
-@click.option("--purpose", default="", help="Who asks and why, for the audit.")
+@click.option(
+    "--purpose",
+    default=PURPOSE_DEFAULT,
+    show_default=True,
+    help="Why, as a code word that registries audit and may refuse, such as family-search.",
+)
 @click.option("--no-wait", is_flag=True, help="Start the linkage and return at once.")
 @click.option("--json", "as_json", is_flag=True, help="Print the linkage as JSON.")
 @client_options
@@ -163,3 +134,4 @@ def registries(reach: Reach, *, as_json: bool) -> None:
 
 main.add_command(cli_links.links)
 main.add_command(cli_model.model)
+main.add_command(audit_group(lambda home, anchor: check_log(home / AUDIT_FILE, anchor)))

@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from kinlink_core.runtime.purpose import PURPOSE_DEFAULT
 
 ID_BYTES = 16
 
@@ -49,6 +50,7 @@ class RegistryState(StrEnum):
     READY = "READY"
     UNREACHABLE = "UNREACHABLE"
     REFUSED = "REFUSED"
+    REVOKED = "REVOKED"
 
 
 class Verdict(StrEnum):
@@ -113,8 +115,9 @@ class LinkageOrder:
     threshold: Threshold
     registries: tuple[str, ...] = ()
     model: str = ""
-    purpose: str = ""
+    purpose: str = PURPOSE_DEFAULT
     created_by: str = ""
+    requested_by: str = ""
 
 
 @dataclass(frozen=True)
@@ -161,6 +164,7 @@ class Link:
     verdict_reason: str = ""
     verdict_by: str = ""
     missing: tuple[str, ...] = ()
+    revoked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -175,6 +179,7 @@ class RegistryStatus:
     tokens: int = 0
     lag: int = 0
     synced_at: datetime | None = None
+    detail: str = ""
 
 
 def utc_now() -> datetime:

@@ -47,10 +47,16 @@ class Federation:
         self._peers = dict(sorted(peers.items()))
         self._cancelled = cancelled
         self._missing: dict[str, MissingRegistry] = {}
+        self._apart: set[frozenset[str]] = set()
         self._cut = threading.Event()
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(ASKED_AT_ONCE_MAX, thread_name_prefix="ask")
         self.descriptions: dict[str, Description] = {}
+
+    @property
+    def names(self) -> list[str]:
+        """Names of all registries, also of those that were lost, sorted."""
+        return list(self._peers)
 
     @property
     def present(self) -> list[str]:
@@ -70,8 +76,15 @@ class Federation:
         return {name: peer.bytes_received for name, peer in self._peers.items()}
 
     def pairs(self) -> list[tuple[str, str]]:
-        """Pairs of present registries; the smaller name is the left side."""
-        return list(combinations(self.present, 2))
+        """Pairs of present registries that are linked; the smaller name is the left side."""
+        return [
+            pair for pair in combinations(self.present, 2) if frozenset(pair) not in self._apart
+        ]
+
+    def keep_apart(self, one: str, other: str) -> None:
+        """Link two registries with the others, but not with each other."""
+        with self._lock:
+            self._apart.add(frozenset((one, other)))
 
     def lose(self, name: str, reason: str, detail: str) -> None:
         """Go on without a registry; the first reason stands."""

@@ -17,6 +17,7 @@ from kinlink_linker import score
 from kinlink_linker.candidates import Finder
 from kinlink_linker.chance import chance_levels
 from kinlink_linker.disclose import Discloser
+from kinlink_linker.exchange import exchange_decisions
 from kinlink_linker.federation import Ask
 from kinlink_linker.links import LinkRule, ScoredPairs, probability_of
 from kinlink_linker.model import Model
@@ -130,6 +131,8 @@ class Job:
         sync = partial(self._sync_one, file)
         for name, collected in federation.ask([Ask(n, n, sync) for n in federation.present]):
             self._shop.sync.collected(name, collected, file)
+        federation.check("collect")
+        exchange_decisions(self.run)
         federation.check("collect")
 
     def _sync_one(self, file: TokenFile, peer: RegistryPeer) -> Collected:

@@ -21,7 +21,7 @@ from kinlink_linker.link_query import (
 from kinlink_linker.linkage_table import shown_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from kinlink_linker.store import Store
 
@@ -61,8 +61,10 @@ class ScoredLink:
 class LinkTable:
     """The links of a store."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, registries: Iterable[str]) -> None:
+        """Links of a store; those of other registries than `registries` are marked revoked."""
         self._store = store
+        self._registries = frozenset(registries)
 
     def page(self, chosen: LinkFilter, order: LinkOrder, size: int, token: str) -> LinkPage:
         """One page of links; `InvalidInputError` for a token of another list."""
@@ -80,7 +82,7 @@ class LinkTable:
                 f"SELECT {_COLUMNS} {_FROM} {rows_after.sql} {order_by(order)} LIMIT ?",
                 [*rows_after.parameters, size + 1],
             )
-        links = [_link(row) for row in found[:size]]
+        links = [self._link(row) for row in found[:size]]
         more = len(found) > size
         return LinkPage(
             links, _position(links[-1], order).token(chosen, order) if more else "", total[0][0]
@@ -95,7 +97,7 @@ class LinkTable:
                 found.parameters,
             )
             while batch := cursor.fetchmany(PAGE_SIZE_MAX):
-                yield [_link(row) for row in batch]
+                yield [self._link(row) for row in batch]
 
     def get(self, link_id: str) -> ScoredLink:
         """One link as it stands, or as it last stood; `NotFoundError` if there is none."""
@@ -108,7 +110,11 @@ class LinkTable:
             )
         if not found:
             raise NotFoundError(Reason.LINK_NOT_FOUND)
-        return ScoredLink(_link(found[0]), found[0][16], found[0][17])
+        return ScoredLink(self._link(found[0]), found[0][16], found[0][17])
+
+    def _link(self, row: tuple[Any, ...]) -> Link:
+        revoked = sorted({row[2], row[4]} - self._registries)
+        return _link(row, tuple(revoked))
 
     def bands(self, high: float) -> dict[str, int]:
         """Standing pairs by band: only disclosed, linked, linked at or above `high`."""
@@ -123,7 +129,7 @@ class LinkTable:
         return dict(zip(("disclosed", "linked", "linked_99"), found[0], strict=True))
 
 
-def _link(row: tuple[Any, ...]) -> Link:
+def _link(row: tuple[Any, ...], revoked: tuple[str, ...]) -> Link:
     return Link(
         id=row[0],
         linkage_id=row[1],
@@ -141,6 +147,7 @@ def _link(row: tuple[Any, ...]) -> Link:
         verdict_reason=row[13],
         verdict_by=row[14],
         missing=tuple(row[15]),
+        revoked=revoked,
     )
 
 

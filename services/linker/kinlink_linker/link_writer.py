@@ -38,12 +38,13 @@ FROM found LEFT JOIN verdict USING (link_id)
 WHERE sha256(registry_l || ' ' || hex(subject_l)) NOT IN (SELECT digest FROM erased)
   AND sha256(registry_r || ' ' || hex(subject_r)) NOT IN (SELECT digest FROM erased)
 """
-# Decided links of the linked registries: their pairs are not sealed again, so not found again.
+# Decided links of the linked registries, of whatever epoch: the subject ids of decided pairs last,
+# and the pairs are not sealed again, so not found again.
 _CARRY: Final = """
 INSERT INTO link
-SELECT link.* REPLACE ($linkage_id AS linkage_id, false AS standing)
+SELECT link.* REPLACE ($linkage_id AS linkage_id, $epoch AS epoch, false AS standing)
 FROM link JOIN verdict USING (link_id) JOIN covered USING (registry_l, registry_r)
-WHERE link.standing AND link.epoch = $epoch AND list_contains($deciding, verdict.verdict)
+WHERE link.standing AND list_contains($deciding, verdict.verdict)
   AND link_id NOT IN (SELECT link_id FROM link WHERE linkage_id = $linkage_id)
 """
 _LOST: Final = """

@@ -23,12 +23,14 @@ from kinlink_core.errors import (
     Reason,
 )
 from kinlink_core.runtime.ids import new_id
+from kinlink_core.runtime.purpose import check_purpose
 
 from kinlink_linker.active import INTERRUPTED, Active, failed
 from kinlink_linker.domain import Linkage, LinkageState, utc_now
 from kinlink_linker.federation import REGISTRIES_MIN, Federation
 from kinlink_linker.job import Job
 from kinlink_linker.model import Model
+from kinlink_linker.peer import Errand
 from kinlink_linker.progress import Progress, Tally
 from kinlink_linker.run import Run
 
@@ -48,7 +50,6 @@ LINKAGES_OPEN_MAX: Final = 16
 WATCH_SECONDS_MIN: Final = 0.1
 WATCH_SECONDS_MAX: Final = 1.0
 SLOT_SECONDS: Final = 0.2
-PURPOSE_CHARS_MAX: Final = 1_000
 
 _log = structlog.get_logger(__name__)
 
@@ -64,8 +65,9 @@ class Linkages:
         metrics: JobMetrics,
         *,
         registries: Sequence[str],
-        dial: Callable[[str], RegistryPeer],
+        dial: Callable[[str, Errand], RegistryPeer],
         at_once: int,
+        ended: Callable[[Linkage], None],
     ) -> None:
         self._shop = shop
         self._schema = schema
@@ -73,6 +75,7 @@ class Linkages:
         self._metrics = metrics
         self._registries = tuple(sorted(registries))
         self._dial = dial
+        self._ended = ended
         self._slots = threading.Semaphore(at_once)
         self._active: dict[str, Active] = {}
         self._changed = threading.Condition()
@@ -83,7 +86,9 @@ class Linkages:
         """Mark what an earlier process left unfinished as failed; returns those linkages."""
         left = self._table.unfinished()
         for linkage in left:
-            self._table.save(failed(linkage, Reason.INTERRUPTED, INTERRUPTED))
+            interrupted = failed(linkage, Reason.INTERRUPTED, INTERRUPTED)
+            self._table.save(interrupted)
+            self._ended(interrupted)
             _log.warning("linkage_interrupted", linkage=linkage.id)
         return left
 
@@ -188,10 +193,7 @@ class Linkages:
         return chosen
 
     def _check(self, order: LinkageOrder) -> None:
-        if len(order.purpose) > PURPOSE_CHARS_MAX:
-            raise InvalidInputError(
-                Reason.REQUEST_MALFORMED, f"purpose has more than {PURPOSE_CHARS_MAX} characters."
-            )
+        check_purpose(order.purpose)
         probability = order.threshold.probability
         if probability is not None and not 0 < probability <= 1:
             raise InvalidInputError(
@@ -241,12 +243,14 @@ class Linkages:
         try:
             self._fix(active, replace(active.linkage, state=LinkageState.RUNNING))
             self._table.save(active.linkage)
-            peers = {name: self._dial(name) for name in active.linkage.order.registries}
+            order = active.linkage.order
+            errand = Errand(active.linkage.id, order.purpose)
+            peers = {name: self._dial(name, errand) for name in order.registries}
             federation = Federation(peers, active.cancelled)
             tally = Tally([each.id for each in self._schema.passes])
             progress = Progress(self._tell)
             run = Run(active.linkage.id, self._schema, federation, progress, tally)
-            active.job = Job(self._shop, active.linkage.order, run)
+            active.job = Job(self._shop, order, run)
             active.job.work()
         except KinlinkError as error:
             return error
@@ -260,6 +264,7 @@ class Linkages:
         return None
 
     def _end(self, active: Active, linkage: Linkage) -> None:
+        self._ended(linkage)
         try:
             self._table.save(linkage)
         except KinlinkError as error:

@@ -46,4 +46,7 @@ CREATE TABLE registry (
 );
 """
 
-MIGRATIONS: Final = (_V1,)
+# Why a registry is refused, in a sentence.
+_V2: Final = "ALTER TABLE registry ADD COLUMN detail VARCHAR DEFAULT ''"
+
+MIGRATIONS: Final = (_V1, _V2)

@@ -20,6 +20,7 @@ from kinlink_linker.linkage_table import LinkageTable
 from kinlink_linker.linkages import Linkages
 from kinlink_linker.model import Model
 from kinlink_linker.outbox import Outbox
+from kinlink_linker.peer import Errand
 from kinlink_linker.person_table import PersonTable
 from kinlink_linker.registry_watch import RegistryWatch
 from kinlink_linker.state_tables import ModelTable, RegistryTable
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from kinlink_linker.agreement import OwnProfile
     from kinlink_linker.domain import Link, Verdict
     from kinlink_linker.duck import DuckLimits
+    from kinlink_linker.journal import Journal
     from kinlink_linker.peer import RegistryPeer
     from kinlink_linker.score import FieldEvidence
 
@@ -77,8 +79,9 @@ class Node:
         metrics: LinkerMetrics,
         *,
         registries: Sequence[str],
-        dial: Callable[[str], RegistryPeer],
+        dial: Callable[[str, Errand], RegistryPeer],
         verify_card: Callable[[str, Card], None],
+        journal: Journal,
     ) -> None:
         self.schema = schema
         self.metrics = metrics
@@ -86,7 +89,7 @@ class Node:
         self._dial = dial
         self._store = Store(home, limits.duck)
         self._files = TokenFiles(home, limits.duck)
-        self.links = LinkTable(self._store)
+        self.links = LinkTable(self._store, registries)
         self.persons = PersonTable(self._store)
         self.models = ModelTable(self._store)
         pass_ids = [each.id for each in schema.passes]
@@ -104,6 +107,7 @@ class Node:
             watch=self.watch,
             metrics=metrics,
             verify_card=verify_card,
+            journal=journal,
         )
         self.linkages = Linkages(
             Workshop(self.sync, self._store, self._writer, self.models, limits.sealed_pairs_max),
@@ -113,6 +117,7 @@ class Node:
             registries=registries,
             dial=dial,
             at_once=limits.linkages_at_once,
+            ended=journal.ended,
         )
         self._stopping = threading.Event()
         self._rounds = threading.Thread(target=self._keep_in_step, name="sync", daemon=True)
@@ -174,7 +179,7 @@ class Node:
 
     def _deliver(self, name: str) -> None:
         try:
-            peer = self._dial(name)
+            peer = self._dial(name, Errand())
             try:
                 self._outbox.deliver(peer)
             finally:
@@ -185,7 +190,7 @@ class Node:
     def _keep_in_step(self) -> None:
         while not self._stopping.is_set():
             try:
-                peers = {name: self._dial(name) for name in self._registries}
+                peers = {name: self._dial(name, Errand()) for name in self._registries}
                 self.sync.round(peers, self._stopping)
             except KinlinkError as error:
                 _log.warning("sync_failed", reason=error.reason, detail=error.detail)

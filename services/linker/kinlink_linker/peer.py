@@ -29,6 +29,15 @@ class PeerProfile:
     mode: str
     epoch: str
     canary: bytes
+    parts: tuple[tuple[str, bytes], ...] = ()  # of the encoding, causes first
+
+
+@dataclass(frozen=True)
+class Errand:
+    """What the calls of one job are made for; empty between linkages."""
+
+    linkage_id: str = ""
+    purpose: str = ""
 
 
 @dataclass(frozen=True)
@@ -92,26 +101,15 @@ class Islands:
 
 @dataclass(frozen=True)
 class SieveWords:
-    """64 masked bits a handle asked for, and a refusal code each."""
+    """64 masked bits a pair asked for, and a refusal code each."""
 
     words: U64
     refusal: U8
 
 
 @dataclass(frozen=True)
-class SieveRequest:
-    """Own handles to sieve, each in an island named by index."""
-
-    partner: Card
-    pass_index: int
-    islands: Islands
-    handles: Ids
-    island_index: U32
-
-
-@dataclass(frozen=True)
-class SealRequest:
-    """Pairs to seal: own and partner handles, each in an island named by index."""
+class PairRequest:
+    """Pairs to sieve or to seal: own and partner handles, each in an island named by index."""
 
     partner: Card
     pass_index: int
@@ -141,6 +139,24 @@ class Disclosed:
 
 
 @dataclass(frozen=True)
+class DecisionsTold:
+    """What a partner says to a registry about decided pairs, sealed; empty where it is silent."""
+
+    question: bytes = b""
+    answer: bytes = b""
+
+
+@dataclass(frozen=True)
+class DecisionsSaid:
+    """What a registry says in its turn; `refused` when it does not talk with this partner."""
+
+    question: bytes = b""
+    answer: bytes = b""
+    unanswered: int = 0
+    refused: bool = False
+
+
+@dataclass(frozen=True)
 class Publication:
     """One link as it is told to one of its two registries."""
 
@@ -158,7 +174,10 @@ class Publication:
 
 
 class RegistryPeer(Protocol):
-    """One registry during one job, closed at its end; called from several threads."""
+    """One registry during one job, closed at its end; called from several threads.
+
+    Whoever makes a peer gives it the job's errand.
+    """
 
     @property
     def name(self) -> str:
@@ -182,11 +201,14 @@ class RegistryPeer(Protocol):
     def refine(self, epoch: str, pass_index: int, level: int, tokens: Ids) -> Refined:
         """Ask for finer tokens under tokens of the level above."""
 
-    def sieve(self, linkage_id: str, epoch: str, request: SieveRequest) -> SieveWords:
-        """Ask for the masked words of own handles."""
+    def sieve(self, linkage_id: str, epoch: str, request: PairRequest) -> SieveWords:
+        """Ask for the masked words of one side of pairs."""
 
-    def seal(self, linkage_id: str, epoch: str, request: SealRequest) -> SealedRows:
+    def seal(self, linkage_id: str, epoch: str, request: PairRequest) -> SealedRows:
         """Ask for one side of pairs."""
+
+    def exchange_decisions(self, epoch: str, partner: Card, told: DecisionsTold) -> DecisionsSaid:
+        """Tell the registry what a partner sealed for it, and get what it seals for the partner."""
 
     def chance(self, epoch: str, partner: Card, partner_records: int) -> SealedRows:
         """Ask for one side of randomly drawn pairs."""

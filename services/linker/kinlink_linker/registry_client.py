@@ -9,21 +9,21 @@ from __future__ import annotations
 import re
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 import numpy as np
-import numpy.typing as npt
 from kinlink.registry.v1 import registry_pb2 as pb
 from kinlink.registry.v1 import registry_pb2_grpc
 from kinlink.type.v1 import profile_pb2
 from kinlink_core import wire
 from kinlink_core.encoding import keys
 from kinlink_core.encoding.chance import CHANCE_PAIRS_MAX
+from kinlink_core.encoding.decisions import MESSAGE_BYTES_MAX as DECISIONS_BYTES_MAX
 from kinlink_core.errors import (
-    BrokenStreamError,
     CancelledError,
     DeadlineError,
+    ForbiddenError,
     KinlinkError,
     Reason,
     UnavailableError,
@@ -34,8 +34,10 @@ from kinlink_core.runtime.identity import Role
 from kinlink_linker.domain import ids_of, no_ids, packed
 from kinlink_linker.idle import IDLE_SECONDS, IdleGuard
 from kinlink_linker.peer import (
+    DecisionsSaid,
     Description,
     Disclosed,
+    Errand,
     FeedHeader,
     FeedRows,
     PeerProfile,
@@ -43,6 +45,7 @@ from kinlink_linker.peer import (
     Refined,
     SieveWords,
 )
+from kinlink_linker.replies import broken, check_epoch, expect_rows, joined, refused_whole
 from kinlink_linker.sealed_frames import joined_frames, nothing_sealed
 
 if TYPE_CHECKING:
@@ -53,13 +56,13 @@ if TYPE_CHECKING:
     from kinlink_core.runtime.metrics import RuntimeMetrics
     from kinlink_core.runtime.tls import TlsFiles
 
-    from kinlink_linker.domain import U8, Ids
+    from kinlink_linker.domain import Ids
     from kinlink_linker.peer import (
+        DecisionsTold,
         DiscloseRequest,
         Islands,
+        PairRequest,
         Publication,
-        SealRequest,
-        SieveRequest,
     )
 
 CONNECT_SECONDS: Final = 15.0
@@ -69,8 +72,12 @@ STREAM_SECONDS: Final = 300.0
 # A registry that sends nothing for this long on an open stream is lost.
 
 PROFILES_MAX: Final = 8
+# A schema has fewer fields and passes than this; more is no profile.
+PARTS_MAX: Final = 512
+PART_BYTES_MAX: Final = 64
 REFINED_ROWS_MAX: Final = 4_000_000
 
+_PART: Final = re.compile(r"[a-z-]{1,32}(/[A-Za-z0-9_.-]{1,64})?")
 _EPOCH: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _MODES: Final = {
     profile_pb2.MODE_PLAIN: keys.MODE_PLAIN,
@@ -82,15 +89,6 @@ _VERDICTS: Final = {
     "REJECTED": pb.VERDICT_REJECTED,
     "UNSURE": pb.VERDICT_UNSURE,
 }
-# Errors that say the whole request was refused for a reason that rows have a code for.
-_REFUSED_WHOLE: Final = {
-    Reason.HANDLES_UNKNOWN: wire.Refusal.UNKNOWN_HANDLE,
-    Reason.PROOF_REFUSED: wire.Refusal.PROOF_REFUSED,
-    Reason.QUOTA_EXCEEDED: wire.Refusal.OVER_QUOTA,
-    Reason.ABOVE_CAP: wire.Refusal.ABOVE_CAP,
-}
-
-Item = TypeVar("Item", bound=np.generic)
 
 
 class GrpcRegistryPeer:
@@ -104,9 +102,11 @@ class GrpcRegistryPeer:
         schema: Schema,
         metrics: RuntimeMetrics | None = None,
         *,
+        errand: Errand | None = None,
         idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         self._name = name
+        self._errand = errand or Errand()
         self._schema = schema
         self._channel = open_channel(address, tls, role=Role.REGISTRY, name=name, metrics=metrics)
         self._stub = registry_pb2_grpc.RegistryServiceStub(self._channel)
@@ -135,11 +135,14 @@ class GrpcRegistryPeer:
 
     def describe(self) -> Description:
         """Ask for identity, profiles and feed position."""
-        answer = self._unary(self._stub.GetRegistry, pb.GetRegistryRequest(), CONNECT_SECONDS)
+        request = pb.GetRegistryRequest(
+            linkage_id=self._errand.linkage_id, purpose=self._errand.purpose
+        )
+        answer = self._unary(self._stub.GetRegistry, request, CONNECT_SECONDS)
         if answer.registry != self._name:
-            raise _broken("it answers under another name")
+            raise broken("it answers under another name")
         if len(answer.profiles) > PROFILES_MAX:
-            raise _broken("it serves too many epochs")
+            raise broken("it serves too many epochs")
         return Description(
             registry=answer.registry,
             profiles=tuple(_profile(each) for each in answer.profiles),
@@ -159,7 +162,7 @@ class GrpcRegistryPeer:
         stream = wire.read_stream(
             self._stream(self._stub.StreamTokens, request, FEED_SECONDS), wire.TokenRows.read
         )
-        _check_epoch(stream.epoch, epoch)
+        check_epoch(stream.epoch, epoch)
         header = stream.header
         yield FeedHeader(header.feed_id, header.reset, header.last_sequence, stream.rows)
         for rows in stream:
@@ -173,7 +176,7 @@ class GrpcRegistryPeer:
         )
         answer = self._unary(self._stub.ProveMembership, request, UNARY_SECONDS)
         rows = wire.ProofRows.read(answer)
-        _expect(rows.rows, len(tokens))
+        expect_rows(rows.rows, len(tokens))
         return Proofs(rows.counts, ids_of(rows.proofs))
 
     def refine(self, epoch: str, pass_index: int, level: int, tokens: Ids) -> Refined:
@@ -184,37 +187,39 @@ class GrpcRegistryPeer:
         parts = self._rows(
             self._stub.RefineTokens, request, wire.RefinedRows.read, epoch, REFINED_ROWS_MAX
         )
-        parent = _joined([part.parent_index for part in parts], np.empty(0, np.uint32))
+        parent = joined([part.parent_index for part in parts], np.empty(0, np.uint32))
         wire.check_index("parent_index", parent, len(tokens))
         return Refined(
             parent,
-            _joined([ids_of(part.handle) for part in parts], no_ids()),
-            _joined([ids_of(part.token) for part in parts], no_ids()),
+            joined([ids_of(part.handle) for part in parts], no_ids()),
+            joined([ids_of(part.token) for part in parts], no_ids()),
         )
 
-    def sieve(self, linkage_id: str, epoch: str, request: SieveRequest) -> SieveWords:
-        """Ask for the masked words of own handles."""
+    def sieve(self, linkage_id: str, epoch: str, request: PairRequest) -> SieveWords:
+        """Ask for the masked words of one side of pairs."""
         message = pb.StreamSieveRequest(
             linkage_id=linkage_id,
             epoch=epoch,
             partner=wire.card_message(request.partner),
             pass_index=request.pass_index,
             islands=_islands(request.islands),
-            handles=packed(request.handles).tobytes(),
+            handles=packed(request.own).tobytes(),
+            partner_handles=packed(request.others).tobytes(),
             island_index=request.island_index.astype("<u4").tobytes(),
+            purpose=self._errand.purpose,
         )
-        rows = len(request.handles)
+        rows = len(request.own)
         read = wire.SieveRows.read
         try:
             parts = self._rows(self._stub.StreamSieve, message, read, epoch, rows)
         except KinlinkError as error:
-            return SieveWords(np.zeros(rows, np.uint64), _refused_whole(error, rows))
-        words = _joined([part.word for part in parts], np.empty(0, np.uint64))
-        refusal = _joined([part.refusal for part in parts], np.empty(0, np.uint8))
-        _expect(len(refusal), rows)
+            return SieveWords(np.zeros(rows, np.uint64), refused_whole(error, rows))
+        words = joined([part.word for part in parts], np.empty(0, np.uint64))
+        refusal = joined([part.refusal for part in parts], np.empty(0, np.uint8))
+        expect_rows(len(refusal), rows)
         return SieveWords(words, refusal)
 
-    def seal(self, linkage_id: str, epoch: str, request: SealRequest) -> wire.SealedRows:
+    def seal(self, linkage_id: str, epoch: str, request: PairRequest) -> wire.SealedRows:
         """Ask for one side of pairs."""
         message = pb.StreamSealedPairsRequest(
             linkage_id=linkage_id,
@@ -225,20 +230,45 @@ class GrpcRegistryPeer:
             own_handles=packed(request.own).tobytes(),
             partner_handles=packed(request.others).tobytes(),
             island_index=request.island_index.astype("<u4").tobytes(),
+            purpose=self._errand.purpose,
         )
         rows = len(request.own)
         try:
             parts = self._rows(self._stub.StreamSealedPairs, message, self._pair_rows, epoch, rows)
         except KinlinkError as error:
-            return nothing_sealed(self._schema, _refused_whole(error, rows))
+            return nothing_sealed(self._schema, refused_whole(error, rows))
         sealed = joined_frames(self._schema, parts)
-        _expect(sealed.rows, rows)
+        expect_rows(sealed.rows, rows)
         return sealed
+
+    def exchange_decisions(self, epoch: str, partner: Card, told: DecisionsTold) -> DecisionsSaid:
+        """Tell the registry what a partner sealed for it, and get what it seals for the partner."""
+        request = pb.ExchangeDecisionsRequest(
+            linkage_id=self._errand.linkage_id,
+            purpose=self._errand.purpose,
+            epoch=epoch,
+            partner=wire.card_message(partner),
+            question=told.question,
+            answer=told.answer,
+        )
+        try:
+            answer = self._unary(self._stub.ExchangeDecisions, request, UNARY_SECONDS)
+        except ForbiddenError as error:
+            if error.reason is not Reason.REVOKED:
+                raise
+            return DecisionsSaid(refused=True)
+        if max(len(answer.question), len(answer.answer)) > DECISIONS_BYTES_MAX:
+            raise broken("it says more about decided pairs than fits")
+        return DecisionsSaid(answer.question, answer.answer, answer.unanswered)
 
     def chance(self, epoch: str, partner: Card, partner_records: int) -> wire.SealedRows:
         """Ask for one side of randomly drawn pairs."""
         request = pb.StreamChancePairsRequest(
-            epoch=epoch, partner=wire.card_message(partner), partner_records=partner_records
+            epoch=epoch,
+            partner=wire.card_message(partner),
+            partner_records=partner_records,
+            linkage_id=self._errand.linkage_id,
+            purpose=self._errand.purpose,
         )
         parts = self._rows(
             self._stub.StreamChancePairs, request, self._chance_rows, epoch, CHANCE_PAIRS_MAX
@@ -256,13 +286,14 @@ class GrpcRegistryPeer:
             partner_handles=packed(request.others).tobytes(),
             partner_tags=np.ascontiguousarray(request.partner_tags).tobytes(),
             weights=request.weights.astype("<f4").tobytes(),
+            purpose=self._errand.purpose,
         )
         try:
             answer = self._unary(self._stub.DiscloseSubjects, message, UNARY_SECONDS)
         except KinlinkError as error:
-            return Disclosed(np.zeros((rows, 2), np.uint64), _refused_whole(error, rows))
+            return Disclosed(np.zeros((rows, 2), np.uint64), refused_whole(error, rows))
         disclosed = wire.DisclosedRows.read(answer)
-        _expect(disclosed.rows, rows)
+        expect_rows(disclosed.rows, rows)
         return Disclosed(ids_of(disclosed.subjects), disclosed.refusal)
 
     def publish(
@@ -298,9 +329,9 @@ class GrpcRegistryPeer:
     ) -> list[Any]:
         """Read a whole stream of columns between its header and its trailer."""
         stream = wire.read_stream(self._stream(method, request, STREAM_SECONDS), read)
-        _check_epoch(stream.epoch, epoch)
+        check_epoch(stream.epoch, epoch)
         if stream.rows > rows_max:
-            raise _broken("it announces more rows than were asked for")
+            raise broken("it announces more rows than were asked for")
         return list(stream)
 
     def _unary(self, method: Any, request: Any, seconds: float) -> Any:
@@ -348,9 +379,12 @@ class GrpcRegistryPeer:
 
 def _profile(message: profile_pb2.Profile) -> PeerProfile:
     if not _EPOCH.fullmatch(message.epoch):
-        raise _broken(
-            "it names an epoch by more than letters, digits, dots, dashes and underscores"
-        )
+        raise broken("it names an epoch by more than letters, digits, dots, dashes and underscores")
+    parts = tuple((each.name, each.digest) for each in message.parts)
+    if len(parts) > PARTS_MAX or not all(
+        _PART.fullmatch(name) and len(digest) <= PART_BYTES_MAX for name, digest in parts
+    ):
+        raise broken("it names parts of its encoding by what is no name")
     return PeerProfile(
         federation=message.federation,
         schema_fingerprint=message.schema_fingerprint,
@@ -358,6 +392,7 @@ def _profile(message: profile_pb2.Profile) -> PeerProfile:
         mode=_MODES.get(message.mode, "unknown"),
         epoch=message.epoch,
         canary=message.canary,
+        parts=parts,
     )
 
 
@@ -382,31 +417,4 @@ def _published(publication: Publication) -> pb.PublishedLink:
         removed=publication.removed,
         own_handle=publication.own_handle,
         partner_handle=publication.partner_handle,
-    )
-
-
-def _refused_whole(error: KinlinkError, rows: int) -> U8:
-    """Refusal codes for a request that was refused as a whole; other errors are raised on."""
-    if error.reason not in _REFUSED_WHOLE:
-        raise error
-    return np.full(rows, _REFUSED_WHOLE[error.reason], np.uint8)
-
-
-def _joined(parts: list[npt.NDArray[Item]], empty: npt.NDArray[Item]) -> npt.NDArray[Item]:
-    return np.concatenate([empty, *parts])
-
-
-def _expect(rows: int, asked: int) -> None:
-    if rows != asked:
-        raise _broken("it answered another number of rows than were asked for")
-
-
-def _check_epoch(answered: str, asked: str) -> None:
-    if answered != asked:
-        raise _broken("it answered for another epoch")
-
-
-def _broken(what: str) -> BrokenStreamError:
-    return BrokenStreamError(
-        Reason.STREAM_CUT, f"The registry does not keep to the protocol: {what}.", detail=what
     )

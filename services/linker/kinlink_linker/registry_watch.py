@@ -34,13 +34,20 @@ class RegistryWatch:
         self._lock = threading.Lock()
         stored = table.all()
         self._seen = {name: stored.get(name, RegistryStatus(name)) for name in sorted(names)}
+        # Seen once, and no longer asked.
+        self._revoked = [
+            replace(each, state=RegistryState.REVOKED, reason="", detail="", lag=0)
+            for name, each in stored.items()
+            if name not in self._seen
+        ]
         for name in self._seen:
             metrics.sync_age.labels(name).set_function(partial(self._sync_age, name))
 
     def all(self) -> list[RegistryStatus]:
-        """All configured registries, by name."""
+        """All registries by name; those that were revoked are among them."""
         with self._lock:
-            return list(self._seen.values())
+            found = [*self._seen.values(), *self._revoked]
+        return sorted(found, key=lambda status: status.name)
 
     def ready(self, name: str, description: Description, epoch: str) -> None:
         """A registry answered, and its profile fits."""
@@ -50,26 +57,28 @@ class RegistryWatch:
                 status,
                 state=RegistryState.READY,
                 reason="",
+                detail="",
                 epoch=epoch,
                 records=description.records,
             )
         )
 
-    def refused(self, name: str, description: Description, reason: str) -> None:
+    def refused(self, name: str, description: Description, reason: str, detail: str) -> None:
         """A registry answered, but its profile differs."""
         self._note(
             replace(
                 self._seen[name],
                 state=RegistryState.REFUSED,
                 reason=reason,
+                detail=detail,
                 records=description.records,
             )
         )
 
-    def lost(self, name: str, reason: str) -> None:
+    def lost(self, name: str, reason: str, detail: str) -> None:
         """A registry could not be reached, broke off, or answered what it may not."""
         state = RegistryState.UNREACHABLE if reason in _AWAY else RegistryState.REFUSED
-        self._note(replace(self._seen[name], state=state, reason=reason))
+        self._note(replace(self._seen[name], state=state, reason=reason, detail=detail))
 
     def synced(self, name: str, collected: Collected, tokens: int) -> None:
         """A registry's feed was read to its end."""

@@ -19,7 +19,7 @@ from kinlink_core.wire import Refusal
 from kinlink_linker.arrays import slices_of
 from kinlink_linker.compare import compare
 from kinlink_linker.federation import Ask
-from kinlink_linker.peer import Islands, SealRequest
+from kinlink_linker.peer import Islands, PairRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -105,7 +105,7 @@ class Sealer:
                     call = partial(_seal_at, self.run.linkage_id, self.run.epoch, request)
                     yield Ask(own, (number, part.start, side), call)
 
-    def _request(self, pairs: CandidatePairs, part: slice, side: str) -> SealRequest:
+    def _request(self, pairs: CandidatePairs, part: slice, side: str) -> PairRequest:
         islands = pairs.islands
         named, index = np.unique(pairs.island[part], return_inverse=True)
         if side == "left":
@@ -114,7 +114,7 @@ class Sealer:
         else:
             partner, shown = islands.left, islands.shown_to_right
             own, others = pairs.right[part], pairs.left[part]
-        return SealRequest(
+        return PairRequest(
             self.run.federation.descriptions[partner].card,
             islands.pass_index,
             Islands(shown.token[named], shown.partner_count[named], shown.proof[named]),
@@ -175,5 +175,5 @@ def _joined(parts: list[ComparedPairs]) -> ComparedPairs:
     )
 
 
-def _seal_at(linkage_id: str, epoch: str, request: SealRequest, peer: RegistryPeer) -> SealedRows:
+def _seal_at(linkage_id: str, epoch: str, request: PairRequest, peer: RegistryPeer) -> SealedRows:
     return peer.seal(linkage_id, epoch, request)

@@ -16,6 +16,7 @@ from kinlink.registry.v1 import registry_pb2
 from kinlink_core.errors import InvalidInputError, KinlinkError, QuotaError, Reason
 from kinlink_core.runtime.identity import Role
 from kinlink_core.runtime.interceptor import caller
+from kinlink_core.runtime.purpose import PURPOSE_DEFAULT, check_purpose
 from kinlink_core.runtime.server import Service
 
 from kinlink_linker.domain import LinkageOrder, Threshold, Verdict
@@ -32,9 +33,8 @@ from kinlink_linker.model import MODEL_BYTES_MAX, Model
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from kinlink_core.runtime.audit import AuditLog
-
     from kinlink_linker.domain import Link, Linkage, RegistryStatus
+    from kinlink_linker.journal import Journal
     from kinlink_linker.node import Node
 
 SERVICE_NAME: Final = "kinlink.linker.v1.LinkerService"
@@ -78,9 +78,9 @@ _MODEL_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 class LinkerServicer(linker_pb2_grpc.LinkerServiceServicer):
     """Answers the gateway and operators."""
 
-    def __init__(self, node: Node, audit: AuditLog, *, watchers_max: int) -> None:
+    def __init__(self, node: Node, journal: Journal, *, watchers_max: int) -> None:
         self._node = node
-        self._audit = audit
+        self._journal = journal
         self._watchers = threading.BoundedSemaphore(watchers_max)
         self._stopping = threading.Event()
 
@@ -93,7 +93,7 @@ class LinkerServicer(linker_pb2_grpc.LinkerServiceServicer):
         request: pb.ListRegistriesRequest,  # noqa: ARG002
         context: Any,  # noqa: ARG002
     ) -> pb.ListRegistriesResponse:
-        """All configured registries as they were last seen."""
+        """All registries as they were last seen."""
         return pb.ListRegistriesResponse(
             registries=[_registry(status) for status in self._node.watch.all()]
         )
@@ -107,9 +107,7 @@ class LinkerServicer(linker_pb2_grpc.LinkerServiceServicer):
         actor = str(caller())
         linkage = self._node.linkages.create(_order(request, actor))
         try:
-            self._audit.write(
-                "linkage-created", actor, linkage=linkage.id, purpose=linkage.order.purpose
-            )
+            self._journal.created(actor, linkage)
         except KinlinkError:
             # What the audit cannot hold does not happen.
             self._node.linkages.cancel(linkage.id)
@@ -148,7 +146,7 @@ class LinkerServicer(linker_pb2_grpc.LinkerServiceServicer):
     ) -> pb.CancelLinkageResponse:
         """Ask a linkage to end."""
         linkage = self._node.linkages.cancel(request.id)
-        self._audit.write("linkage-cancelled", str(caller()), linkage=linkage.id)
+        self._journal.cancelled(str(caller()), linkage.id)
         return pb.CancelLinkageResponse(linkage=_linkage(linkage))
 
     def WatchLinkage(  # noqa: N802
@@ -176,6 +174,8 @@ class LinkerServicer(linker_pb2_grpc.LinkerServiceServicer):
         page = self._node.links.page(
             _filter(request.filter), _ORDERS[request.order], request.page_size, request.page_token
         )
+        if caller().role is Role.OPERATOR:
+            self._journal.read(str(caller()), links=len(page.links))
         return pb.ListLinksResponse(
             links=[_link(each) for each in page.links],
             next_page_token=page.next_token,
@@ -189,6 +189,8 @@ class LinkerServicer(linker_pb2_grpc.LinkerServiceServicer):
     ) -> pb.GetLinkResponse:
         """One link with its evidence."""
         explained = self._node.explain(request.id)
+        if caller().role is Role.OPERATOR:
+            self._journal.read(str(caller()), request.id)
         return pb.GetLinkResponse(
             link=_link(explained.link),
             evidence=[
@@ -208,7 +210,10 @@ class LinkerServicer(linker_pb2_grpc.LinkerServiceServicer):
         self, request: pb.StreamLinksRequest, context: Any
     ) -> Iterator[pb.StreamLinksResponse]:
         """All links of a filter, best first."""
-        for batch in self._node.links.stream(_filter(request.filter)):
+        chosen = _filter(request.filter)
+        total = self._node.links.page(chosen, LinkOrder.WEIGHT_DESC, 1, "").total
+        self._journal.exported(str(caller()), chosen.linkage_id, total)
+        for batch in self._node.links.stream(chosen):
             if self._stopping.is_set() or not context.is_active():
                 return
             yield pb.StreamLinksResponse(links=[_link(each) for each in batch])
@@ -228,9 +233,7 @@ class LinkerServicer(linker_pb2_grpc.LinkerServiceServicer):
         verdict = _VERDICTS[request.verdict]
         self._node.links.get(request.id)
         # Written first: a verdict that the audit cannot hold is not taken.
-        self._audit.write(
-            "link-decided", str(caller()), link=request.id, verdict=verdict, by=request.decided_by
-        )
+        self._journal.decided(str(caller()), request.id, verdict, request.decided_by)
         link = self._node.decide(request.id, verdict, request.reason, request.decided_by)
         return pb.DecideLinkResponse(link=_link(link))
 
@@ -256,7 +259,7 @@ class LinkerServicer(linker_pb2_grpc.LinkerServiceServicer):
         _check_length("model_json", request.model_json, MODEL_BYTES_MAX)
         model = Model.from_json(request.model_json, self._node.schema)
         self._node.models.save(request.name, model.to_json())
-        self._audit.write("model-set", str(caller()), model=request.name)
+        self._journal.model_set(str(caller()), request.name)
         return pb.SetModelResponse(name=request.name)
 
 
@@ -278,7 +281,15 @@ def _order(request: pb.CreateLinkageRequest, actor: str) -> LinkageOrder:
             if not math.isfinite(request.threshold_weight):
                 raise _malformed("threshold_weight must be a finite number of bits.")
             threshold = Threshold(weight=request.threshold_weight)
-    return LinkageOrder(threshold, tuple(request.registries), request.model, request.purpose, actor)
+    _check_length("requested_by", request.requested_by, NAME_CHARS_MAX)
+    return LinkageOrder(
+        threshold,
+        tuple(request.registries),
+        request.model,
+        check_purpose(request.purpose or PURPOSE_DEFAULT),
+        created_by=actor,
+        requested_by=request.requested_by,
+    )
 
 
 def _filter(message: pb.LinkFilter) -> LinkFilter:
@@ -321,6 +332,7 @@ def _registry(status: RegistryStatus) -> pb.Registry:
         tokens=status.tokens,
         lag=status.lag,
         synced_at=_time(status.synced_at),
+        detail=status.detail,
     )
 
 
@@ -364,6 +376,8 @@ def _linkage(linkage: Linkage) -> pb.Linkage:
         created_by=linkage.order.created_by,
         em_iterations=linkage.em_iterations,
         bytes_received=linkage.bytes_received,
+        purpose=linkage.order.purpose,
+        requested_by=linkage.order.requested_by,
     )
 
 
@@ -387,6 +401,7 @@ def _link(link: Link) -> pb.Link:
         verdict_by=link.verdict_by,
         created_at=_time(link.created_at),
         missing_registries=link.missing,
+        revoked_registries=link.revoked,
     )
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
+from kinlink_core.encoding.keys import MODE_KEY_SERVER
 from kinlink_core.runtime.config import Address, ConfigPath, Settings, load_settings
 from kinlink_core.runtime.identity import check_name
 from kinlink_core.runtime.server import GRACE_SECONDS, WORKERS
@@ -16,9 +17,9 @@ from kinlink_linker.idle import IDLE_SECONDS
 if TYPE_CHECKING:
     from typing import Self
 
-HOME_ENV: Final = "KINLINK_LINKER_HOME"
 ENV_PREFIX: Final = "KINLINK_LINKER"
 SETTINGS_FILE: Final = "linker.toml"
+AUDIT_FILE: Final = "audit.jsonl"
 REGISTRIES_MIN: Final = 2
 REGISTRIES_MAX: Final = 64
 _MEMORY_LIMIT: Final = r"^[1-9][0-9]* ?(MB|GB|MiB|GiB)$"
@@ -53,9 +54,13 @@ class LinkerSettings(Settings):
 
     federation: FederationName
     schema_path: ConfigPath = Field(alias="schema")
+    # Of every registry; one of another mode is refused.
+    mode: Literal["key-server", "plain"] = MODE_KEY_SERVER
     registries: tuple[RegistrySettings, ...] = Field(
         min_length=REGISTRIES_MIN, max_length=REGISTRIES_MAX
     )
+    # Registries that are no longer asked, whether or not they still stand above.
+    revoked: tuple[RegistryName, ...] = ()
     listen: Address = "127.0.0.1:7444"
     health_listen: Address = "127.0.0.1:7445"
     metrics_listen: Address = "127.0.0.1:7446"
@@ -74,6 +79,13 @@ class LinkerSettings(Settings):
         if twice:
             raise ValueError(f"registries: {', '.join(twice)} stands there twice")
         return self
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """Where each registry listens that is asked."""
+        return {
+            each.name: each.address for each in self.registries if each.name not in self.revoked
+        }
 
     @property
     def duck(self) -> DuckLimits:

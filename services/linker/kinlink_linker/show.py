@@ -63,7 +63,10 @@ def linkage(found: Document) -> None:
     """Print how a linkage stands, and what it had to do without."""
     out = _console()
     state = _state(found)
-    out.print(f"Linkage {found['id']} {state.lower()}, epoch {found['epoch'] or '-'}")
+    out.print(
+        f"Linkage {found['id']} {state.lower()}, epoch {found['epoch'] or '-'},"
+        f" purpose {found['purpose'] or '-'}"
+    )
     if found["error_reason"]:
         out.print(f"{found['error_reason']}: {found['error_detail']}", markup=False)
     for missing in found["missing_registries"]:
@@ -82,7 +85,7 @@ def linkage(found: Document) -> None:
 
 def linkages(found: list[Document]) -> None:
     """Print linkages as a table."""
-    table = Table("id", "state", "created", "epoch", "links", "persons", "missing", "by")
+    table = Table("id", "state", "created", "epoch", "links", "persons", "missing", "purpose", "by")
     for each in found:
         table.add_row(
             each["id"],
@@ -92,7 +95,8 @@ def linkages(found: list[Document]) -> None:
             each["links"],
             each["persons"],
             ", ".join(missing["name"] for missing in each["missing_registries"]),
-            each["created_by"],
+            each["purpose"],
+            each["requested_by"] or each["created_by"],
         )
     _console().print(table)
 
@@ -111,7 +115,11 @@ def registries(found: list[Document]) -> None:
             each["lag"],
             _time(each.get("synced_at", "")),
         )
-    _console().print(table)
+    out = _console()
+    out.print(table)
+    for each in found:
+        if each["detail"]:
+            out.print(f"{each['name']}: {each['detail']}", markup=False)
 
 
 def links(found: list[Document], total: int) -> None:
@@ -120,7 +128,7 @@ def links(found: list[Document], total: int) -> None:
     for each in found:
         table.add_row(
             each["id"],
-            f"{each['registry_l']} - {each['registry_r']}",
+            f"{_named(each, 'registry_l')} - {_named(each, 'registry_r')}",
             f"{each['match_weight']:.2f}",
             f"{each['match_probability']:.4f}",
             each["pass"],
@@ -133,14 +141,17 @@ def links(found: list[Document], total: int) -> None:
     missing = sorted({name for each in found for name in each["missing_registries"]})
     if missing:
         out.print(f"Some come from linkages that missed {', '.join(missing)}.", markup=False)
+    revoked = sorted({name for each in found for name in each["revoked_registries"]})
+    if revoked:
+        out.print(f"Revoked, their links as they last were: {', '.join(revoked)}.", markup=False)
 
 
 def link(found: Document) -> None:
     """Print one link as a waterfall: the prior, then a bar for each field."""
     each = found["link"]
     out = _console()
-    out.print(f"{each['registry_l']} {each['subject_l']}")
-    out.print(f"{each['registry_r']} {each['subject_r']}")
+    out.print(f"{_named(each, 'registry_l')} {each['subject_l']}")
+    out.print(f"{_named(each, 'registry_r')} {each['subject_r']}")
     state = "linked" if each["linked"] else "disclosed, below the threshold"
     out.print(f"{state}; verdict: {_verdict(each)}; pass {each['pass']}", markup=False)
     if each["missing_registries"]:
@@ -160,6 +171,11 @@ def link(found: Document) -> None:
     table.add_row("= weight", "", f"{each['match_weight']:+.2f}", _bar(each["match_weight"]))
     out.print(table)
     out.print(f"match probability {each['match_probability']:.6f}")
+
+
+def _named(each: Document, side: str) -> str:
+    """A registry's name; one that was revoked says so."""
+    return f"{each[side]} (revoked)" if each[side] in each["revoked_registries"] else each[side]
 
 
 def model(name: str, body: Document) -> None:

@@ -1,12 +1,12 @@
-"""Pairs inside islands that are near enough to be sealed: 64 masked bits a record, compared by XOR.
+"""Pairs inside islands that are near enough to be sealed: 64 masked bits a side, compared by XOR.
 
-Words are comparable only between the two registries of a pair and only inside one island. What is
-left after this is what the registries are asked to seal. No sealed field is seen here.
+A word is comparable only with that of the other side of its pair. What is left after this is what
+the registries are asked to seal. No sealed field is seen here.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,20 +14,23 @@ import numpy as np
 from kinlink_core.encoding.seal import SIEVE_BITS
 from kinlink_core.wire import Refusal
 
-from kinlink_linker.arrays import runs, slices_by_weight
+from kinlink_linker.arrays import runs, slices_by_weight, slices_of
 from kinlink_linker.federation import Ask
-from kinlink_linker.peer import Islands, SieveRequest, SieveWords
+from kinlink_linker.peer import Islands, PairRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from kinlink_linker.candidates import PairIslands
-    from kinlink_linker.domain import I64, U32, U64, Bools, Ids
-    from kinlink_linker.peer import RegistryPeer
+    from kinlink_linker.domain import I64, U32, Ids
+    from kinlink_linker.peer import RegistryPeer, SieveWords
     from kinlink_linker.run import Run
 
-HANDLES_A_REQUEST = 8_192
+# Handles and islands of a request stay well below the 1 MiB of a message.
+PAIRS_A_REQUEST = 8_192
 PAIRS_EXPANDED_AT_ONCE = 2_000_000
+# Both sides of a few chunks are in flight at once.
+CHUNKS_AHEAD = 4
 # A pass that lets every distance through has its words not even fetched.
 NO_SIEVE = 1.0
 
@@ -49,96 +52,125 @@ class CandidatePairs:
 
 @dataclass(frozen=True)
 class Siever:
-    """Sieves the proven islands of one linkage."""
+    """Sieves the pairs of the proven islands of one linkage."""
 
     run: Run
 
     def sieve(self, found: list[PairIslands]) -> list[CandidatePairs]:
-        """Fetch the words of both sides of every island and keep the near pairs."""
-        asks: list[Ask[tuple[int, str, slice], SieveWords]] = []
-        words: dict[tuple[int, str], _Words] = {}
-        for number, islands in enumerate(found):
-            for side, members in (("left", islands.left_island), ("right", islands.right_island)):
-                words[number, side] = _Words(len(members))
-                if self.run.schema.passes[islands.pass_index].sieve_max >= NO_SIEVE:
-                    words[number, side].answered[:] = True
-                else:
-                    asks += self._asks(number, islands, side)
-        self.run.progress.expect(len(asks))
-        for (number, side, rows), answer in self.run.federation.ask(asks):
-            words[number, side].take(rows, answer)
-            own = found[number].left if side == "left" else found[number].right
-            self.run.tally.refuse(own, "sieve", answer.refusal)
-            self.run.progress.advance()
+        """Fetch the words of both sides of every pair and keep the near pairs."""
+        kept = [_Kept(islands) for islands in found]
+        sieved = [each for each in kept if self._limit(each) < SIEVE_BITS]
+        self.run.progress.expect(sum(each.pairs for each in sieved))
+        one_side: tuple[_Chunk, SieveWords] | None = None
+        for (chunk, side), words in self.run.federation.ask(self._asks(sieved), ahead=CHUNKS_AHEAD):
+            own = chunk.kept.islands.left if side == "left" else chunk.kept.islands.right
+            self.run.tally.refuse(own, "sieve", words.refusal)
+            if one_side is None or one_side[0] is not chunk:
+                one_side = (chunk, words)
+                continue
+            self._near(chunk, one_side[1], words)
+            self.run.progress.advance(len(chunk.rows_l))
+        for each in kept:
+            if self._limit(each) >= SIEVE_BITS:
+                self.run.tally.add("pairs", each.islands.pass_index, each.pairs)
+                for rows_l, rows_r in each.crossed():
+                    each.keep(rows_l, rows_r)
         present = set(self.run.federation.present)
         return [
-            self._near(islands, words[number, "left"], words[number, "right"])
-            for number, islands in enumerate(found)
-            if {islands.left, islands.right} <= present
+            each.candidates() for each in kept if {each.islands.left, each.islands.right} <= present
         ]
 
-    def _asks(
-        self, number: int, islands: PairIslands, side: str
-    ) -> Iterator[Ask[tuple[int, str, slice], SieveWords]]:
-        if side == "left":
-            own, partner, shown = islands.left, islands.right, islands.shown_to_left
-            island, handle = islands.left_island, islands.left_handle
-        else:
-            own, partner, shown = islands.right, islands.left, islands.shown_to_right
-            island, handle = islands.right_island, islands.right_handle
-        card = self.run.federation.descriptions[partner].card
-        members = np.bincount(island, minlength=len(islands.token))
-        starts = np.concatenate([[0], np.cumsum(members)])
-        # An island costs a request about two rows more than its members do.
-        for part in slices_by_weight(members + 2, HANDLES_A_REQUEST):
-            rows = slice(int(starts[part.start]), int(starts[part.stop]))
-            request = SieveRequest(
-                card,
-                islands.pass_index,
-                Islands(shown.token[part], shown.partner_count[part], shown.proof[part]),
-                handle[rows],
-                (island[rows] - part.start).astype(np.uint32),
-            )
-            call = partial(_sieve_at, self.run.linkage_id, self.run.epoch, request)
-            yield Ask(own, (number, side, rows), call)
+    def _limit(self, kept: _Kept) -> int:
+        """Largest number of differing bits that passes."""
+        fraction = self.run.schema.passes[kept.islands.pass_index].sieve_max
+        return SIEVE_BITS if fraction >= NO_SIEVE else int(fraction * SIEVE_BITS + 1e-9)
 
-    def _near(self, islands: PairIslands, left: _Words, right: _Words) -> CandidatePairs:
-        index = islands.pass_index
-        limit = int(self.run.schema.passes[index].sieve_max * SIEVE_BITS + 1e-9)
-        kept_l, kept_r = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
-        for rows_l, rows_r in cross(islands.left_island, islands.right_island):
-            answered = left.answered[rows_l] & right.answered[rows_r]
-            distance = np.bitwise_count(left.words[rows_l] ^ right.words[rows_r])
-            near = answered & (distance <= limit)
-            self.run.tally.add("pairs", index, len(rows_l))
-            self.run.tally.add("refused", index, int((~answered).sum()))
-            self.run.tally.add("sieved_out", index, int((answered & ~near).sum()))
-            kept_l.append(rows_l[near])
-            kept_r.append(rows_r[near])
-        chosen_l, chosen_r = np.concatenate(kept_l), np.concatenate(kept_r)
+    def _asks(self, sieved: list[_Kept]) -> Iterator[Ask[tuple[_Chunk, str], SieveWords]]:
+        for kept in sieved:
+            for rows_l, rows_r in kept.crossed():
+                for part in slices_of(len(rows_l), PAIRS_A_REQUEST):
+                    chunk = _Chunk(kept, rows_l[part], rows_r[part])
+                    for side in ("left", "right"):
+                        yield self._ask(chunk, side)
+
+    def _ask(self, chunk: _Chunk, side: str) -> Ask[tuple[_Chunk, str], SieveWords]:
+        islands = chunk.kept.islands
+        left, right = islands.left_handle[chunk.rows_l], islands.right_handle[chunk.rows_r]
+        if side == "left":
+            own, partner, shown, handles = islands.left, islands.right, islands.shown_to_left, left
+        else:
+            own, partner, shown, handles = (
+                islands.right,
+                islands.left,
+                islands.shown_to_right,
+                right,
+            )
+        named, index = np.unique(islands.left_island[chunk.rows_l], return_inverse=True)
+        request = PairRequest(
+            self.run.federation.descriptions[partner].card,
+            islands.pass_index,
+            Islands(shown.token[named], shown.partner_count[named], shown.proof[named]),
+            handles,
+            right if side == "left" else left,
+            index.astype(np.uint32),
+        )
+        call = partial(_sieve_at, self.run.linkage_id, self.run.epoch, request)
+        return Ask(own, (chunk, side), call)
+
+    def _near(self, chunk: _Chunk, left: SieveWords, right: SieveWords) -> None:
+        index = chunk.kept.islands.pass_index
+        answered = (left.refusal == Refusal.ANSWERED) & (right.refusal == Refusal.ANSWERED)
+        near = answered & (np.bitwise_count(left.words ^ right.words) <= self._limit(chunk.kept))
+        self.run.tally.add("pairs", index, len(answered))
+        self.run.tally.add("refused", index, int((~answered).sum()))
+        self.run.tally.add("sieved_out", index, int((answered & ~near).sum()))
+        chunk.kept.keep(chunk.rows_l[near], chunk.rows_r[near])
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What is left of the pairs of some islands, as rows of their members."""
+
+    islands: PairIslands
+    left: list[I64] = field(default_factory=list)
+    right: list[I64] = field(default_factory=list)
+
+    @property
+    def pairs(self) -> int:
+        """How many pairs there are before the sieve."""
+        count = len(self.islands.token)
+        size_l = np.bincount(self.islands.left_island, minlength=count)
+        size_r = np.bincount(self.islands.right_island, minlength=count)
+        return int((size_l * size_r).sum())
+
+    def crossed(self) -> Iterator[tuple[I64, I64]]:
+        return cross(self.islands.left_island, self.islands.right_island)
+
+    def keep(self, rows_l: I64, rows_r: I64) -> None:
+        self.left.append(rows_l)
+        self.right.append(rows_r)
+
+    def candidates(self) -> CandidatePairs:
+        rows_l = np.concatenate([np.empty(0, np.int64), *self.left])
+        rows_r = np.concatenate([np.empty(0, np.int64), *self.right])
         return CandidatePairs(
-            islands,
-            islands.left_island[chosen_l].astype(np.uint32),
-            islands.left_handle[chosen_l],
-            islands.right_handle[chosen_r],
+            self.islands,
+            self.islands.left_island[rows_l].astype(np.uint32),
+            self.islands.left_handle[rows_l],
+            self.islands.right_handle[rows_r],
         )
 
 
-class _Words:
-    """The words of one side, as they arrive; what never arrives counts as not answered."""
+@dataclass(frozen=True)
+class _Chunk:
+    """Pairs whose words are asked for together."""
 
-    def __init__(self, rows: int) -> None:
-        self.words: U64 = np.zeros(rows, np.uint64)
-        self.answered: Bools = np.zeros(rows, bool)
-
-    def take(self, rows: slice, answer: SieveWords) -> None:
-        self.words[rows] = answer.words
-        self.answered[rows] = answer.refusal == Refusal.ANSWERED
+    kept: _Kept
+    rows_l: I64
+    rows_r: I64
 
 
-def cross(
-    left: I64, right: I64, at_once: int = PAIRS_EXPANDED_AT_ONCE
-) -> Iterator[tuple[I64, I64]]:
+def cross(left: I64, right: I64, at_once: int | None = None) -> Iterator[tuple[I64, I64]]:
     """All pairs of members of the same island, in bounded chunks.
 
     Args:
@@ -154,7 +186,7 @@ def cross(
     size_r = np.bincount(right, minlength=islands)
     start_l = np.cumsum(size_l) - size_l
     start_r = np.cumsum(size_r) - size_r
-    for part in slices_by_weight(size_l * size_r, at_once):
+    for part in slices_by_weight(size_l * size_r, at_once or PAIRS_EXPANDED_AT_ONCE):
         # Each left member is repeated once for each right member of its island.
         rows_l = np.arange(start_l[part.start], start_l[part.stop - 1] + size_l[part.stop - 1])
         partners = np.repeat(size_r[part], size_l[part])
@@ -162,5 +194,5 @@ def cross(
         yield np.repeat(rows_l, partners), runs(first, partners)
 
 
-def _sieve_at(linkage_id: str, epoch: str, request: SieveRequest, peer: RegistryPeer) -> SieveWords:
+def _sieve_at(linkage_id: str, epoch: str, request: PairRequest, peer: RegistryPeer) -> SieveWords:
     return peer.sieve(linkage_id, epoch, request)

@@ -63,7 +63,7 @@ class RegistryTable:
                 synced_at = last[0][0] if last else None
             cursor.execute("DELETE FROM registry WHERE name = ?", [status.name])
             cursor.execute(
-                "INSERT INTO registry VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO registry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [
                     status.name,
                     status.state,
@@ -73,6 +73,7 @@ class RegistryTable:
                     status.tokens,
                     status.lag,
                     synced_at,
+                    status.detail,
                 ],
             )
 
@@ -90,6 +91,7 @@ class RegistryTable:
                 tokens=row[5],
                 lag=row[6],
                 synced_at=shown_time(row[7]) if row[7] else None,
+                detail=row[8],
             )
             for row in found
         }

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from kinlink_linker.duck import DuckLimits
     from kinlink_linker.erasure import Eraser
+    from kinlink_linker.journal import Journal
     from kinlink_linker.outbox import Outbox
     from kinlink_linker.peer import Description, RegistryPeer
     from kinlink_linker.registry_watch import RegistryWatch
@@ -48,6 +49,7 @@ class Synchroniser:
     watch: RegistryWatch
     metrics: LinkerMetrics
     verify_card: Callable[[str, Card], None]
+    journal: Journal
 
     def connect(self, federation: Federation) -> str:
         """Ask every registry for its profile and drop those that do not fit.
@@ -100,6 +102,7 @@ class Synchroniser:
                     self.watch.synced(name, collected, tokens)
             self.deliver(federation)
             self._retire(federation, agreement.epoch)
+            self._forget_strangers(federation)
         except KinlinkError as error:
             if error.reason is not Reason.CANCELLED:
                 _log.warning("sync_failed", reason=error.reason, detail=error.detail)
@@ -122,8 +125,8 @@ class Synchroniser:
     def note_lost(self, federation: Federation) -> None:
         """Note the registries that failed a call."""
         for lost in federation.missing:
-            if lost.reason not in PROFILE_REASONS:
-                self.watch.lost(lost.name, lost.reason)
+            if lost.reason not in PROFILE_REASONS | {Reason.PURPOSE_REFUSED}:
+                self.watch.lost(lost.name, lost.reason, lost.detail)
 
     def _deliver_to(self, peer: RegistryPeer) -> int:
         """Deliver what can be delivered; a notice that is not taken must not end a linkage."""
@@ -139,10 +142,10 @@ class Synchroniser:
         asks = [Ask(name, name, self._describe) for name in federation.present]
         federation.descriptions.update(federation.ask(asks))
         agreement = agree(self.own, federation.descriptions)
-        refused = {each.name: each.reason for each in agreement.refused}
+        refused = {each.name: each for each in agreement.refused}
         for name, description in federation.descriptions.items():
             if name in refused:
-                self.watch.refused(name, description, refused[name])
+                self.watch.refused(name, description, refused[name].reason, refused[name].detail)
             else:
                 self.watch.ready(name, description, agreement.epoch)
         return agreement
@@ -159,7 +162,23 @@ class Synchroniser:
     def _erase(self, registry: str, subjects: Sequence[bytes]) -> None:
         links = self.eraser.erase(registry, subjects)
         self.metrics.removed_links.labels("deleted").inc(links)
+        self.journal.erased(registry, len(subjects), links)
         _log.info("people_erased", registry=registry, people=len(subjects), links=links)
+
+    def _forget_strangers(self, federation: Federation) -> None:
+        """Delete the tokens of registries that were revoked, or that retired an epoch.
+
+        Of a registry that is away nothing is known, so its tokens stay until it answers.
+        """
+        for epoch in self.files.epochs():
+            gone = {
+                name
+                for name, each in federation.descriptions.items()
+                if all(profile.epoch != epoch for profile in each.profiles)
+            }
+            dropped = self.files.keep_only(epoch, set(federation.names) - gone)
+            if dropped:
+                _log.info("tokens_deleted", epoch=epoch, registries=dropped)
 
     def _retire(self, federation: Federation, epoch: str) -> None:
         """Delete the tokens of epochs that fewer than two registries still serve.

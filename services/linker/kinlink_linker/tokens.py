@@ -59,6 +59,7 @@ class TokenFile:
     def __init__(self, path: Path, limits: duck.DuckLimits) -> None:
         self.path = path
         self._spill = path.with_suffix(".spill")
+        self._limits = limits
         self._connection = duck.open_file(path, limits, self._spill)
         self._write = threading.Lock()
         self._codes_lock = threading.Lock()
@@ -75,7 +76,7 @@ class TokenFile:
             if registry not in self._codes:
                 if len(self._codes) >= REGISTRIES_MAX:
                     raise ValueError(f"more than {REGISTRIES_MAX} registries in one epoch")
-                code = len(self._codes)
+                code = max(self._codes.values(), default=-1) + 1
                 with self.cursor() as cursor, duck.naming_faults(self.path.name):
                     cursor.execute(
                         "INSERT INTO registry (code, name) VALUES (?, ?)", [code, registry]
@@ -107,6 +108,44 @@ class TokenFile:
         with self.cursor() as cursor:
             found = duck.rows(cursor, "SELECT count(*) FROM token WHERE registry = ?", [code])
         return int(found[0][0])
+
+    def registries(self) -> list[str]:
+        """Registries that something is or was held of."""
+        with self._codes_lock:
+            return sorted(self._codes)
+
+    def rewrite_without(self, registries: Iterable[str]) -> None:
+        """Drop all trace of registries, from the disk as well; nobody else may use the file.
+
+        DuckDB leaves deleted rows on its pages until they are overwritten, so what stays is copied
+        into a new file.
+        """
+        draft = self.path.with_name(self.path.name + ".rewrite")
+        codes = [self._codes[name] for name in registries]
+        _unlink(draft)
+        try:
+            self._copy_without(codes, draft)
+            draft.chmod(0o600)
+            self.close()
+            draft.replace(self.path)
+        finally:
+            _unlink(draft)
+        self._connection = duck.open_file(self.path, self._limits, self._spill)
+        self._codes = {name: code for name, code in self._codes.items() if code not in codes}
+
+    def _copy_without(self, codes: list[int], draft: Path) -> None:
+        with self._write, duck.naming_faults(self.path.name), self.cursor() as cursor:
+            cursor.execute(f"ATTACH '{str(draft).replace(chr(39), chr(39) * 2)}' AS rewritten")
+            try:
+                cursor.execute(_TABLES.replace("NOT EXISTS ", "NOT EXISTS rewritten."))
+                for table, column in (("registry", "code"), ("token", "registry")):
+                    cursor.execute(
+                        f"INSERT INTO rewritten.{table} SELECT * FROM {table}"
+                        f" WHERE NOT list_contains(?, {column})",
+                        [codes],
+                    )
+            finally:
+                cursor.execute("DETACH rewritten")
 
     def forget(self, registry: str) -> None:
         """Drop all that is held of a registry in this epoch."""
@@ -194,6 +233,11 @@ def _delete(cursor: duckdb.DuckDBPyConnection, code: int, retired: Ids) -> None:
     cursor.unregister("retired")
 
 
+def _unlink(path: Path) -> None:
+    for each in (path, path.with_name(path.name + ".wal")):
+        each.unlink(missing_ok=True)
+
+
 class TokenFiles:
     """All live epochs of a home directory, each opened when it is first asked for."""
 
@@ -229,6 +273,18 @@ class TokenFiles:
                     self._condemned.add(epoch)
                 else:
                     self._drop(epoch)
+
+    def keep_only(self, epoch: str, registries: set[str]) -> list[str]:
+        """Delete what an epoch's file holds of all others; those it held.
+
+        A file that a linkage uses waits for the next time.
+        """
+        with self.borrowed(epoch) as file, self._lock:
+            strangers = sorted(set(file.registries()) - registries)
+            if not strangers or self._users[epoch] > 1:
+                return []
+            file.rewrite_without(strangers)
+        return strangers
 
     @property
     def size_bytes(self) -> int:

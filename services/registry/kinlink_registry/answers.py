@@ -14,7 +14,8 @@ import numpy as np
 from kinlink_core.errors import InvalidInputError, Reason, UnavailableError
 from kinlink_core.wire import ProofRows, RefinedRows, Refusal, SealedRows, SieveRows, TokenRows
 
-from kinlink_registry import chance, disclosure, feed, islands, quotas, sealing
+from kinlink_registry import chance, decisions, disclosure, feed, islands, quotas, sealing
+from kinlink_registry.absence import ABSENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from kinlink_registry.islands import Refusals
     from kinlink_registry.node import Node
     from kinlink_registry.partners import Partner, Partners
+    from kinlink_registry.policy import Asker
     from kinlink_registry.session import Session
 
 
@@ -52,6 +54,15 @@ class Feed:
 
 
 @dataclass(frozen=True)
+class DecisionsSaid:
+    """What goes to a partner about decided pairs: sealed, empty where there is nothing to say."""
+
+    question: bytes
+    answer: bytes
+    unanswered: int
+
+
+@dataclass(frozen=True)
 class SealedStream:
     """Sealed rows in frames."""
 
@@ -64,7 +75,7 @@ def profile(node: Node) -> Profile:
     """Identity, served epochs and feed position."""
     with node.vault.reading() as session:
         epochs = node.epochs.encoded(session, complete_only=True)
-        live = session.value("SELECT count(*) FROM record ANTI JOIN withdrawn USING (local_key)")
+        live = session.value(f"SELECT count(*) FROM record ANTI JOIN {ABSENT} USING (local_key)")
         return Profile(epochs, live, feed.position(session))
 
 
@@ -124,7 +135,7 @@ def sieve(
     claims: IslandRows,
     ask: SieveAsk,
 ) -> tuple[Partner, SieveRows]:
-    """Sieve words of own handles inside proven islands."""
+    """Sieve words of own handles in pairs inside proven islands."""
     cap = node.cap(_pass(node, pass_index))
     with node.vault.reading() as session:
         served = node.epochs.served(session, epoch)
@@ -140,18 +151,38 @@ def sieve(
         )
         located = islands.locate(session, served, ask.handles)
         refusal = islands.place_in_islands(located, checked, ask.island_index, pass_index)
+        decisions.refuse(
+            session,
+            served,
+            partner,
+            refs=located.ref,
+            partner_handles=ask.partner_handles,
+            refusal=refusal,
+        )
         islands.refuse_if_all(refusal)
         opened = node.shelf.fetch(session, served, located.ref[refusal == Refusal.ANSWERED])
-    words = sealing.sieve(
-        node.schema,
-        partner,
-        checked,
-        opened,
-        refs=located.ref,
-        island_index=ask.island_index,
-        refusal=refusal,
+    rows = sealing.PairRows(
+        located.ref, ask.handles, ask.partner_handles, ask.island_index, refusal
     )
+    words = sealing.sieve(node.schema, partner, checked, opened, rows)
     return partner, SieveRows(words, refusal)
+
+
+def exchange_decisions(
+    node: Node, partners: Partners, *, epoch: str, card: Card, question: bytes, answer: bytes
+) -> tuple[Partner, DecisionsSaid]:
+    """Answer a partner's questions about decided pairs, take its answers, and ask what is open."""
+    with node.vault.writing() if answer else node.vault.reading() as session:
+        served = node.epochs.served(session, epoch)
+        talk = decisions.Talk(
+            session, node.vault.cipher, served, partners.admit(card, served), node.name
+        )
+        if answer:
+            talk.take(answer)
+        said = DecisionsSaid(
+            talk.ask(), talk.answer(question) if question else b"", talk.unanswered()
+        )
+    return talk.partner, said
 
 
 def seal(
@@ -175,17 +206,27 @@ def seal(
         )
         located = islands.locate(session, served, ask.own_handles)
         refusal = islands.place_in_islands(located, checked, ask.island_index, pass_index)
-        decided = disclosure.decided_pairs(
-            session, served, partner.name, located.ref, ask.partner_handles
+        decisions.refuse(
+            session,
+            served,
+            partner,
+            refs=located.ref,
+            partner_handles=ask.partner_handles,
+            refusal=refusal,
         )
-        refusal[decided & (refusal == Refusal.ANSWERED)] = Refusal.DECIDED
         islands.refuse_if_all(refusal)
         refs = located.ref[refusal == Refusal.ANSWERED]
         opened = node.shelf.fetch(session, served, refs)
         tags = sealing.record_tags(session, cipher, refs)
     with node.vault.writing() as session:
         quotas.charge_sealing(
-            session, served, partner.name, node.policy, refs=located.ref, refusal=refusal
+            session,
+            served,
+            partner.name,
+            node.policy,
+            refs=located.ref,
+            handles=ask.own_handles,
+            refusal=refusal,
         )
     islands.refuse_if_all(refusal)
     rows = sealing.PairRows(
@@ -211,26 +252,23 @@ def chance_pairs(
     with node.vault.reading() as session:
         served = node.epochs.served(session, epoch)
     partner = partners.admit(card, served)
-    refs, pair_keys = chance.drawn(node.vault, served, partner, node.name, partner_records)
+    drawn = chance.drawn(node.vault, served, partner, node.name, partner_records)
     with node.vault.reading() as session:
-        opened = node.shelf.fetch(session, served, np.unique(refs[refs >= 0]))
-    gone = ~np.isin(refs, opened.refs)
-    refusal = np.where(gone, Refusal.RETIRED_HANDLE, Refusal.ANSWERED).astype(np.uint8)
-    frames = chance.seal_drawn(
-        node.schema, opened, refs, pair_keys, null_key=node.vault.cipher.null_key
-    )
-    return partner, SealedStream(len(refs), refusal, frames)
+        opened = node.shelf.fetch(session, served, np.unique(drawn.refs[drawn.refs >= 0]))
+    refusal = np.full(len(drawn.refs), Refusal.ANSWERED, np.uint8)
+    frames = chance.seal_drawn(node.schema, opened, drawn, null_key=node.vault.cipher.null_key)
+    return partner, SealedStream(len(refusal), refusal, frames)
 
 
 def disclose(
-    node: Node, partners: Partners, *, epoch: str, card: Card, asked: DiscloseAsk
+    node: Node, partners: Partners, *, epoch: str, card: Card, asker: Asker, asked: DiscloseAsk
 ) -> tuple[Partner, DisclosedRows]:
     """Subject ids of pairs, within the policy."""
     with node.vault.writing() as session:
         served = node.epochs.served(session, epoch)
         partner = partners.admit(card, served)
         answers = disclosure.disclose(
-            session, node.vault.cipher, served, partner, node.policy, asked=asked
+            session, node.vault.cipher, served, partner, node.policy, asker=asker, asked=asked
         )
     islands.refuse_if_all(answers.refusal)
     return partner, answers

@@ -19,7 +19,7 @@ from kinlink_core.runtime.server import ServerSettings, local_socket_server, sta
 from kinlink_core.runtime.tls import TlsFiles
 from prometheus_client import CollectorRegistry
 
-from kinlink_registry import control, servicer
+from kinlink_registry import control, rounds, servicer
 from kinlink_registry.node import Instruments, measure, open_node
 from kinlink_registry.office import LocalOffice
 from kinlink_registry.settings import read_settings
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from kinlink_core.runtime.running import RunningServer
 
     from kinlink_registry.home import Home
+    from kinlink_registry.key_desk import Problem
     from kinlink_registry.node import Node
     from kinlink_registry.office import Office
     from kinlink_registry.settings import RegistrySettings
@@ -65,6 +66,7 @@ def opened(home: Home) -> Iterator[Node]:
 def local_office(home: Home) -> Iterator[Office]:
     """The officer's door where nothing serves: the vault itself."""
     with opened(home) as node:
+        node.epochs.sync()
         yield LocalOffice(node)
 
 
@@ -133,7 +135,7 @@ class _Housekeeper(threading.Thread):
         super().__init__(name="kinlink-housekeeper", daemon=True)
         self._node = node
         self._stopped = threading.Event()
-        self._measured = -1
+        self._measured: tuple[int, Problem | None] | None = None
 
     def run(self) -> None:
         """Look again every few seconds."""
@@ -154,7 +156,14 @@ class _Housekeeper(threading.Thread):
 
     def _look(self) -> None:
         self._node.vault.revive()
-        self._node.epochs.sync(self._stopped)
-        if self._node.vault.generation != self._measured:
-            self._measured = self._node.vault.generation
+        self._node.epochs.sync(self._stopped, after_batch=self._tend)
+        with self._node.vault.reading() as session:
+            self._node.shelf.keep_only(self._node.epochs.encoded(session))
+        self._tend()
+
+    def _tend(self) -> None:
+        rounds.let_leave(self._node)
+        state = (self._node.vault.generation, self._node.epochs.coder.problem)
+        if state != self._measured:
+            self._measured = state
             measure(self._node)

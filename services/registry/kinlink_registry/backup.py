@@ -2,20 +2,20 @@
 
 A backup is a vault of its own, of one state, sealed like the original: without the vault key it is
 worth nothing, and the key is not in it. A restored vault starts a new feed, because what the linker
-knows of the old one no longer continues.
+knows of the old one no longer continues, and takes over what must not be undone (`carried`).
 """
 
 from __future__ import annotations
 
-import os
 import shutil
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from kinlink_core.errors import ConflictError, InvalidInputError, PreconditionError, Reason
 
-from kinlink_registry.epochs import FINGERPRINT
+from kinlink_registry.carried import carry_over
+from kinlink_registry.filled import FINGERPRINT
 from kinlink_registry.migrations import MIGRATIONS, migrate, stored_version
+from kinlink_registry.rewrite import copy, exchange, remove, synced
 from kinlink_registry.session import Session
 from kinlink_registry.vault import (
     FEED_ID,
@@ -47,19 +47,19 @@ def backup(node: Node, path: Path) -> int:
     if not path.parent.is_dir():
         raise InvalidInputError(Reason.FILE_UNREADABLE, f"There is no directory {path.parent}.")
     draft = path.with_name(path.name + ".partial")
-    _remove(draft)
+    remove(draft)
     try:
         with node.vault.reading() as session:
-            records = _copy(session, draft)
+            records = copy(session, draft)
         draft.chmod(FILE_MODE)
-        _synced(draft)
+        synced(draft)
         draft.replace(path)
     except OSError as error:
         raise InvalidInputError(
             Reason.FILE_UNREADABLE, f"{path} cannot be written: {error.strerror}."
         ) from error
     finally:
-        _remove(draft)
+        remove(draft)
     node.audit.write("backup", "operator/local", records=records)
     node.instruments.registry.backup_succeeded.set_to_current_time()
     return records
@@ -77,44 +77,24 @@ def restore(node: Node, path: Path) -> int:
     if not path.is_file():
         raise InvalidInputError(Reason.FILE_UNREADABLE, f"There is no file {path}.")
     draft = node.home.vault.with_name(node.home.vault.name + ".restoring")
-    _remove(draft)
+    remove(draft)
     try:
         shutil.copyfile(path, draft)
         draft.chmod(FILE_MODE)
-        records = _prepared(node, draft)
-        _synced(draft)
-        node.vault.replaced(lambda: _exchange(draft, node.home.vault))
+        # Nothing is spent between the look at what was spent and the exchange.
+        with node.vault.only_writer():
+            records = _prepared(node, draft)
+            synced(draft)
+            node.vault.replaced(lambda: exchange(draft, node.home.vault))
     except OSError as error:
         raise InvalidInputError(
             Reason.FILE_UNREADABLE, f"{path} cannot be copied: {error.strerror}."
         ) from error
     finally:
-        _remove(draft)
+        remove(draft)
     node.shelf.clear()
     node.epochs.sync()
     node.audit.write("restore", "operator/local", records=records)
-    return records
-
-
-def _copy(session: Session, draft: Path) -> int:
-    # Sealed random bytes spill nowhere: the copy is a statement per table inside one snapshot.
-    session.run(f"ATTACH '{_quoted(draft)}' AS copied")
-    try:
-        for (definition,) in session.rows(
-            "SELECT sql FROM duckdb_tables() WHERE database_name = current_database()"
-        ):
-            session.run(definition.replace("CREATE TABLE ", "CREATE TABLE copied.", 1))
-        for (name,) in session.rows(
-            "SELECT table_name FROM duckdb_tables() WHERE database_name = current_database()"
-        ):
-            session.run(f'INSERT INTO copied."{name}" SELECT * FROM main."{name}"')
-        session.run("COMMIT")
-        session.run("CHECKPOINT copied")
-        records: int = session.value("SELECT count(*) FROM copied.record")
-    finally:
-        with suppress(Exception):
-            session.run("ROLLBACK")
-        session.run("DETACH copied")
     return records
 
 
@@ -135,34 +115,12 @@ def _prepared(node: Node, draft: Path) -> int:
                 Reason.SCHEMA_DIFFERS, "The backup was made under another schema."
             )
         write_meta(session, FEED_ID, new_feed_id())
+        # What partners said was about a younger state of our records: they are asked again.
+        session.run("DELETE FROM decided_handle")
+        with node.vault.reading() as replaced:
+            carry_over(replaced, session, node.vault.cipher)
         session.run("CHECKPOINT")
         records: int = session.value("SELECT count(*) FROM record")
     finally:
         root.close()
     return records
-
-
-def _exchange(draft: Path, vault: Path) -> None:
-    _wal(vault).unlink(missing_ok=True)
-    draft.replace(vault)
-
-
-def _wal(path: Path) -> Path:
-    return path.with_name(path.name + ".wal")
-
-
-def _remove(path: Path) -> None:
-    path.unlink(missing_ok=True)
-    _wal(path).unlink(missing_ok=True)
-
-
-def _synced(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _quoted(path: Path) -> str:
-    return str(path).replace("'", "''")

@@ -1,32 +1,41 @@
 """Own side of random pairs with a partner: how often records of two registries agree by chance.
 
-Both registries draw under the epoch secret without talking (`kinlink_core.encoding.chance`). Two
+Both registries draw under the epoch secret without talking (`kinlink_core.encoding.chance`). Three
 things are settled here. Sizes are rounded down to a power of two, so that records that come or go
 between two calls seldom shift the draw, and the size is part of the key, so that a shifted draw
-shows as noise and never as a wrong rate. And a draw is written down: asked again, the same places
-hold the same versions of the same records, or noise, because two records sealed under one key would
-show how they differ.
+shows as noise and never as a wrong rate. A draw is written down: asked again, the same places hold
+the same versions of the same records, or noise, because two records sealed under one key would show
+how they differ. And no row is a record: each field is shuffled among the drawn records for itself,
+under a key of the vault. How often a field agrees by chance needs no more, and a partner that
+colludes with the linker and opens what is sealed towards it finds values, but nobody.
 """
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 from kinlink_core.encoding import keys
 from kinlink_core.encoding.chance import draw
+from kinlink_core.encoding.encode import join_fixed, split_fixed
 from kinlink_core.encoding.seal import seal_pairs
+from kinlink_core.encoding.sketch import SKETCH_BYTES
 from kinlink_core.wire import Refusal, SealedRows
 
 from kinlink_registry import columns
-from kinlink_registry.sealing import chunk_rows, id_bytes, spread
+from kinlink_registry.sealing import chunk_rows, id_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from kinlink_core.encoding.chance import ChanceDraw
+    from kinlink_core.encoding.encode import Column
     from kinlink_core.encoding.schema import Schema
 
+    from kinlink_registry.columns import Bytes
     from kinlink_registry.epochs import Epoch
     from kinlink_registry.partners import Partner
     from kinlink_registry.records import Refs
@@ -34,17 +43,31 @@ if TYPE_CHECKING:
     from kinlink_registry.shelf import Opened
     from kinlink_registry.vault import Vault
 
+# A registry of this size draws no smaller rounds, whatever the linker says that its partner holds:
+# among a handful of drawn records shuffling would hide nothing.
+ROUND_ROWS_MIN = 1024
+GONE = -1
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Own records at the places of a draw; arrays of one length."""
+
+    refs: Refs  # GONE where the drawn version is
+    versions: Refs
+    pair_keys: list[bytes]
+
 
 def round_rows(own_records: int, partner_records: int) -> int:
-    """Pairs of a round: the largest power of two that both registries can fill."""
+    """Pairs of a round: the largest power of two that both registries can fill, or none."""
     smaller = min(own_records, partner_records)
+    if smaller < ROUND_ROWS_MIN <= own_records:
+        return 0
     return 1 << (smaller.bit_length() - 1) if smaller > 0 else 0
 
 
-def drawn(
-    vault: Vault, epoch: Epoch, partner: Partner, own: str, partner_records: int
-) -> tuple[Refs, list[bytes]]:
-    """Own records of the draw, -1 where the drawn version is gone, and the pairs' keys."""
+def drawn(vault: Vault, epoch: Epoch, partner: Partner, own: str, partner_records: int) -> Drawn:
+    """Own records of the draw with a partner, and the pairs' keys."""
     with vault.writing() as session:
         live = session.table(
             "SELECT ref, version, local_key FROM sketch JOIN record USING (ref, version)"
@@ -59,29 +82,75 @@ def drawn(
         chosen = found.index
         _write_down(session, epoch, partner, rows, refs=refs[chosen], versions=versions[chosen])
         pinned = session.table(
-            "SELECT position, (CASE WHEN sketch.ref IS NULL THEN -1 ELSE ref END)::INTEGER AS ref"
-            " FROM chance LEFT JOIN sketch USING (epoch_id, ref, version)"
+            f"SELECT position, (CASE WHEN sketch.ref IS NULL THEN {GONE} ELSE ref END)::INTEGER"
+            " AS ref, version FROM chance LEFT JOIN sketch USING (epoch_id, ref, version)"
             " WHERE epoch_id = ? AND partner = ? AND round_rows = ? ORDER BY position",
             [epoch.id, partner.name, rows],
         )
-    return columns.numbers(pinned["ref"])[: len(found.pair_keys)], found.pair_keys
+    count = len(found.pair_keys)
+    return Drawn(
+        columns.numbers(pinned["ref"])[:count],
+        columns.numbers(pinned["version"])[:count],
+        found.pair_keys,
+    )
 
 
 def seal_drawn(
-    schema: Schema, opened: Opened, refs: Refs, pair_keys: list[bytes], *, null_key: bytes
+    schema: Schema, opened: Opened, rows: Drawn, *, null_key: bytes
 ) -> Iterator[SealedRows]:
-    """Seal the own side of drawn pairs; what is not among the opened records becomes noise."""
-    present = np.isin(refs, opened.refs)
+    """Seal the own side of a draw, each field in an order of its own.
+
+    What is not among the opened records in the drawn version is sealed as missing.
+    """
+    orders = [_order(null_key, rows.pair_keys, field.name) for field in schema.fields]
     step = chunk_rows(schema)
-    for start in range(0, len(refs), step):
+    for start in range(0, len(rows.refs), step):
         part = slice(start, start + step)
-        good = np.flatnonzero(present[part])
-        fixed, values = opened.gather(schema, refs[part][good])
-        chosen = [pair_keys[start + index] for index in good.tolist()]
-        sealed = seal_pairs(schema, chosen, fixed, values, null_key)
-        refusal = np.where(present[part], Refusal.ANSWERED, Refusal.RETIRED_HANDLE).astype(np.uint8)
-        untagged = np.empty((len(refusal), 0), np.uint8)
-        yield SealedRows(spread(sealed, good, len(refusal)), untagged, refusal)
+        fixed, values = _mixed(schema, opened, rows, [order[part] for order in orders])
+        sealed = seal_pairs(schema, rows.pair_keys[part], fixed, values, null_key)
+        untagged = np.empty((len(fixed), 0), np.uint8)
+        yield SealedRows(sealed, untagged, np.full(len(fixed), Refusal.ANSWERED, np.uint8))
+
+
+def _order(null_key: bytes, pair_keys: list[bytes], field: str) -> npt.NDArray[np.int64]:
+    """A random order of the drawn records; the draw is known by its first key."""
+    seed = null_key + keys.lp(b"chance order", *pair_keys[:1], field.encode())
+    ranks = np.frombuffer(hashlib.shake_256(seed).digest(8 * len(pair_keys)), "<u8")
+    return np.argsort(ranks, kind="stable")
+
+
+def _mixed(
+    schema: Schema, opened: Opened, rows: Drawn, orders: list[npt.NDArray[np.int64]]
+) -> tuple[Bytes, list[Column]]:
+    """Fixed parts and values of rows whose fields come from different records."""
+    count = len(orders[0])
+    present = np.zeros((count, len(schema.fields)), bool)
+    sketches = [
+        np.zeros((count, SKETCH_BYTES), np.uint8) for field in schema.fields if field.has_sketch
+    ]
+    values: list[Column] = []
+    for index, (field, order) in enumerate(zip(schema.fields, orders, strict=True)):
+        here = np.flatnonzero(_unchanged(opened, rows.refs[order], rows.versions[order]))
+        fixed, found = opened.gather(schema, rows.refs[order][here])
+        parts = split_fixed(schema, fixed)
+        present[here, index] = parts.present[:, index]
+        if field.has_sketch:
+            number = sum(each.has_sketch for each in schema.fields[:index])
+            sketches[number][here] = parts.sketches[:, number]
+        column: Column = [None] * count
+        for place, value in zip(here.tolist(), found[index], strict=True):
+            column[place] = value
+        values.append(column)
+    return join_fixed(present, sketches), values
+
+
+def _unchanged(opened: Opened, refs: Refs, versions: Refs) -> npt.NDArray[np.bool_]:
+    """Which records are opened, in these versions."""
+    if not len(opened.refs):
+        return np.zeros(len(refs), bool)
+    at = np.minimum(np.searchsorted(opened.refs, refs), len(opened.refs) - 1)
+    same: npt.NDArray[np.bool_] = (opened.refs[at] == refs) & (opened.versions[at] == versions)
+    return same
 
 
 def _draw(epoch: Epoch, partner: Partner, own: str, tags: list[bytes], rows: int) -> ChanceDraw:

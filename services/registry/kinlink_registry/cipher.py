@@ -50,6 +50,7 @@ class VaultCipher:
         self._local_id = self._derive(b"local ids")
         self._content = self._derive(b"content")
         self._tag = self._derive(b"record tags")
+        self._input = self._derive(b"blocking inputs")
         self.null_key = self._derive(b"missing values")
 
     def __repr__(self) -> str:
@@ -104,6 +105,11 @@ class VaultCipher:
     def content_digest(self, content: bytes) -> bytes:
         """Tells a changed record from an unchanged one; 16 bytes."""
         return hmac.digest(self._content, content, "sha256")[:ID_BYTES]
+
+    def input_digest(self, epoch_id: int, blocking_input: bytes) -> bytes:
+        """What a blocking value's evaluation is found by, in one epoch; 16 bytes."""
+        text = epoch_id.to_bytes(2, "big") + blocking_input
+        return hmac.digest(self._input, text, "sha256")[:ID_BYTES]
 
     def record_tag(self, local_key: bytes, version: int) -> bytes:
         """What names a record to a partner; 16 bytes.

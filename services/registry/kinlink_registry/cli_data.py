@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from kinlink_core.errors import InvalidInputError, PreconditionError, Reason
-from kinlink_core.runtime.audit import verify
+from kinlink_core.runtime.commands import audit_group, check_log
 
 from kinlink_registry.domain import VERDICTS, IngestRequest
-from kinlink_registry.home import is_served
+from kinlink_registry.door import named_ids, office
+from kinlink_registry.revocations import Revocations
 from kinlink_registry.textfile import ENCODING_DEFAULT, ID_COLUMN_DEFAULT
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
+    from collections.abc import Container
 
     from kinlink_registry.domain import LocalLink
     from kinlink_registry.home import Home
-    from kinlink_registry.office import Office
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 OUT = click.Path(dir_okay=False, path_type=Path)
@@ -71,12 +71,14 @@ def ingest(  # noqa: PLR0917 - click passes options by name
         report_path=str(report.absolute()) if report else "",
         encoding=encoding,
     )
-    with _office(home) as door:
+    with office(home) as door:
         done = show.followed(door.ingest(request), quiet=as_json)
+        state = door.status()
     if as_json:
         click.echo(json.dumps(asdict(done)))
     else:
         show.ingested(done, dry_run=dry_run)
+    show.unencoded(state)
     if done.rejected and done.rejected == done.rows_total:
         raise PreconditionError(Reason.FILE_UNREADABLE, "No row was good enough to take.")
 
@@ -88,10 +90,8 @@ def ingest(  # noqa: PLR0917 - click passes options by name
 @click.pass_obj
 def consent(home: Home, change: str, local_ids: tuple[str, ...], listed: Path | None) -> None:
     """Withdraw people from linkage by their local ids, or grant it again."""
-    ids = [*local_ids, *(_lines(listed) if listed else ())]
-    if not ids:
-        raise InvalidInputError(Reason.FILE_UNREADABLE, "Name local ids, or a --file of them.")
-    with _office(home) as door:
+    ids = named_ids(local_ids, listed)
+    with office(home) as door:
         done = door.set_consent(ids, withdrawn=change == "withdraw")
     click.echo(f"Changed {done.changed}; {done.unknown} of the ids have no record here.")
 
@@ -103,7 +103,7 @@ def status(home: Home, as_json: bool) -> None:  # noqa: FBT001 - click passes fl
     """Show records, epochs, feed, quotas, links and certificate."""
     from kinlink_registry import show
 
-    with _office(home) as door:
+    with office(home) as door:
         state = door.status()
     if as_json:
         click.echo(json.dumps(state, indent=1, ensure_ascii=False))
@@ -119,8 +119,9 @@ def links(home: Home, local_id: str, as_json: bool) -> None:  # noqa: FBT001 - c
     """Show which links touch our people, best first."""
     from kinlink_registry import show
 
-    with _office(home) as door:
-        found = [_link(link) for link in door.local_links(local_id)]
+    with office(home) as door:
+        revoked = {each.registry for each in Revocations(home.revoked).all() if not each.serials}
+        found = [_link(link, revoked) for link in door.local_links(local_id)]
     if as_json:
         click.echo(json.dumps(found, indent=1, ensure_ascii=False))
     else:
@@ -135,7 +136,7 @@ def backup(home: Home, path: Path) -> None:
 
     The copy is sealed; keep the vault key apart from it.
     """
-    with _office(home) as door:
+    with office(home) as door:
         records = door.backup(path.absolute())
     click.echo(f"Wrote {records} records to {path}.")
 
@@ -151,49 +152,12 @@ def restore(home: Home, path: Path, yes: bool) -> None:  # noqa: FBT001 - click 
     """
     if not yes:
         click.confirm("Replace everything that is in the vault now?", abort=True)
-    with _office(home) as door:
+    with office(home) as door:
         records = door.restore(path.absolute())
     click.echo(f"Restored {records} records.")
 
 
-@click.group()
-def audit() -> None:
-    """The log of who asked what."""
-
-
-@audit.command("verify")
-@click.pass_obj
-def verify_audit(home: Home) -> None:
-    """Check that no entry of the audit log was changed, added or taken out."""
-    if not home.audit.exists():
-        raise InvalidInputError(Reason.FILE_UNREADABLE, f"There is no audit log at {home.audit}.")
-    report = verify(home.audit)
-    for fault in report.faults:
-        click.echo(fault, err=True)
-    if not report.ok:
-        raise PreconditionError(Reason.AUDIT_BROKEN)
-    click.echo(f"{report.entries} entries; the chain holds. Head: {report.head.hash}")
-
-
-def _office(home: Home) -> AbstractContextManager[Office]:
-    """The serving process if there is one, else the vault itself.
-
-    DuckDB and the encoding take a second to load: only a command that opens the vault waits.
-    """
-    if is_served(home):
-        from kinlink_registry.control_client import RemoteOffice
-
-        return RemoteOffice(home.socket)
-    from kinlink_registry.app import local_office
-
-    return local_office(home)
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text("utf-8").splitlines()
-    except UnicodeDecodeError:
-        raise InvalidInputError(Reason.FILE_UNREADABLE, f"{path} is not UTF-8 text.") from None
+audit = audit_group(lambda home, anchor: check_log(home.audit, anchor))
 
 
 def _attach(text: str) -> str:
@@ -206,12 +170,13 @@ def _attach(text: str) -> str:
     return f"ATTACH '{target.replace(chr(39), chr(39) * 2)}' AS {found['name']} (READ_ONLY); "
 
 
-def _link(local: LocalLink) -> dict[str, Any]:
+def _link(local: LocalLink, revoked: Container[str]) -> dict[str, Any]:
     link = local.link
     return {
         "id": local.local_id,
         "link_id": link.link_id,
         "partner": link.partner,
+        "partner_revoked": link.partner in revoked,
         "partner_subject": link.partner_subject.hex(),
         "person_id": link.person_id,
         "match_weight": link.match_weight,

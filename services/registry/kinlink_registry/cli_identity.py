@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from kinlink_core.encoding.schema import SchemaError, load_schema
-from kinlink_core.errors import ConflictError, InvalidInputError, Reason
-from kinlink_core.runtime.files import (
-    read_file,
-    read_secret_file,
-    write_file,
-    write_secret_file,
-)
-from kinlink_core.runtime.identity import Identity, Role, check_name
-from kinlink_core.runtime.pki import make_csr, make_key, request_identity, verify_chain, verify_key
+from kinlink_core.errors import InvalidInputError, Reason
+from kinlink_core.runtime.files import make_directory, read_file, write_file
+from kinlink_core.runtime.identity import Identity, Role
 
-from kinlink_registry.home import Home, make_directory
 from kinlink_registry.keyring import make_agreement_key, make_vault_key
-from kinlink_registry.settings import TEMPLATE, read_settings
+from kinlink_registry.settings import KEY_SERVER, PLAIN_MODE, TEMPLATE, read_settings
+
+if TYPE_CHECKING:
+    from kinlink_registry.home import Home
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 LISTEN_DEFAULT = "0.0.0.0:7441"
@@ -32,13 +29,8 @@ LISTEN_DEFAULT = "0.0.0.0:7441"
 def enrol(home: Home, federation: str | None, name: str | None, hosts: tuple[str, ...]) -> None:
     """Make this registry's key and a certificate request for the federation's authority."""
     identity = _identity(home, federation, name)
-    make_directory(home.tls_key.parent)
-    if not home.tls_key.exists():
-        write_secret_file(home.tls_key, make_key())
-    key = read_secret_file(home.tls_key)
-    request = make_csr(key, identity.federation, identity.role, identity.name, hosts)
-    write_file(home.tls_request, request)
-    click.echo(f"Send {home.tls_request} to the authority of {identity.federation}.")
+    home.enrolment.enrol(identity, hosts)
+    click.echo(f"Send {home.enrolment.request} to the authority of {identity.federation}.")
 
 
 @click.command("install-cert")
@@ -50,12 +42,8 @@ def install_cert(home: Home, certificate: Path, ca: Path) -> None:
 
     The chain, the name and the key must fit; nothing is installed otherwise.
     """
-    chain, authority = read_file(certificate), read_file(ca)
     identity = _identity(home, None, None)
-    verify_key(chain, read_secret_file(home.tls_key))
-    verify_chain(chain, authority, identity.federation, Role.REGISTRY, identity.name)
-    write_file(home.tls_certificate, chain)
-    write_file(home.tls_authority, authority)
+    home.enrolment.install(identity, read_file(certificate), read_file(ca))
     click.echo(f"Installed the certificate of {identity}.")
 
 
@@ -64,9 +52,17 @@ def install_cert(home: Home, certificate: Path, ca: Path) -> None:
 @click.option("--name", help="Name of this registry.  [default: the certificate's]")
 @click.option("--schema", type=FILE, help="The federation's schema file.")
 @click.option("--listen", default=LISTEN_DEFAULT, show_default=True, help="Where to serve.")
+@click.option("--key-server", help="Address of the federation's key server.")
+@click.option("--plain", is_flag=True, help="There is no key server: guesses can be tested.")
 @click.pass_obj
-def init(
-    home: Home, federation: str | None, name: str | None, schema: Path | None, listen: str
+def init(  # noqa: PLR0917 - click passes options by name
+    home: Home,
+    federation: str | None,
+    name: str | None,
+    schema: Path | None,
+    listen: str,
+    key_server: str | None,
+    plain: bool,  # noqa: FBT001 - click passes flags so
 ) -> None:
     """Write registry.toml, and make the vault key, the agreement key and an empty vault.
 
@@ -77,7 +73,8 @@ def init(
     identity = _identity(home, federation, name)
     make_directory(home.root)
     if not home.settings.exists():
-        _write_settings(home, identity, schema, listen)
+        mode = _mode_settings(key_server, plain=plain)
+        _write_settings(home, identity, schema, {"listen": listen, **mode})
     settings = read_settings(home)
     make_vault_key(settings.vault.key_file)
     make_agreement_key(home.agreement_key)
@@ -87,7 +84,21 @@ def init(
     click.echo(f"Keep a copy of {settings.vault.key_file} apart: without it the vault is lost.")
 
 
-def _write_settings(home: Home, identity: Identity, schema: Path | None, listen: str) -> None:
+def _mode_settings(key_server: str | None, *, plain: bool) -> dict[str, str]:
+    """What the settings file says of the mode; one of the two has to be chosen."""
+    if plain == bool(key_server):
+        raise InvalidInputError(
+            Reason.CONFIG_INVALID,
+            "Name the federation's --key-server, or say --plain where there is none.",
+        )
+    if key_server:
+        return {"mode": "", "key_server": KEY_SERVER.format(address=key_server)}
+    return {"mode": PLAIN_MODE, "key_server": ""}
+
+
+def _write_settings(
+    home: Home, identity: Identity, schema: Path | None, more: dict[str, str]
+) -> None:
     if schema is None:
         raise InvalidInputError(Reason.CONFIG_INVALID, "Name the federation's --schema file.")
     try:
@@ -98,7 +109,7 @@ def _write_settings(home: Home, identity: Identity, schema: Path | None, listen:
         federation=identity.federation,
         name=identity.name,
         schema=_toml_text(schema.absolute()),
-        listen=listen,
+        **more,
     )
     write_file(home.settings, text.encode())
 
@@ -113,23 +124,12 @@ def serve(home: Home) -> None:
 
 
 def _identity(home: Home, federation: str | None, name: str | None) -> Identity:
-    """Who this registry is: as told, else by its settings, else by its certificate request."""
+    """Who this registry is: by its settings, else by its certificate request, else as told."""
+    known = None
     if home.settings.exists():
         settings = read_settings(home)
         known = Identity(settings.federation, Role.REGISTRY, settings.name)
-    elif home.tls_request.exists():
-        known = request_identity(read_file(home.tls_request))
-    elif federation and name:
-        known = Identity(check_name("federation", federation), Role.REGISTRY, name)
-    else:
-        raise InvalidInputError(
-            Reason.CONFIG_INVALID, "Say who this registry is: --federation and --name."
-        )
-    if federation not in (None, known.federation) or name not in (None, known.name):
-        raise ConflictError(
-            Reason.CONFIG_INVALID, f"This home is already that of {known} in {known.federation}."
-        )
-    return known
+    return home.enrolment.identity(federation, name, known=known)
 
 
 def _toml_text(path: Path) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +13,8 @@ from kinlink_core.runtime.audit import AuditLog
 from kinlink_core.runtime.cards import verify_card
 from kinlink_core.runtime.files import read_file, write_file
 
+from kinlink_registry.door import office
+from kinlink_registry.home import is_served
 from kinlink_registry.keyring import (
     Keyring,
     card_from_json,
@@ -18,6 +22,7 @@ from kinlink_registry.keyring import (
     sealed_from_json,
     to_json,
 )
+from kinlink_registry.revocations import Revocations
 from kinlink_registry.settings import read_settings
 
 if TYPE_CHECKING:
@@ -42,7 +47,7 @@ def keys() -> None:
 @click.pass_obj
 def create(home: Home, epoch: str) -> None:
     """Make the secret of a new epoch, such as 2026-11."""
-    _keyring(home).create(epoch)
+    keyring(home).create(epoch)
     AuditLog(home.audit).write("create-epoch", _ACTOR, epoch=epoch)
     click.echo(f"Made the secret of epoch {epoch}; now seal it to each registry's card.")
 
@@ -52,7 +57,7 @@ def create(home: Home, epoch: str) -> None:
 @click.pass_obj
 def card(home: Home, out: Path | None) -> None:
     """Show this registry's card: its public agreement key, signed. It is no secret."""
-    _emit(to_json(_keyring(home).card()), out)
+    _emit(to_json(keyring(home).card()), out)
 
 
 keys.add_command(card, "export-card")
@@ -69,7 +74,8 @@ def seal(home: Home, epoch: str, recipient: Path, out: Path | None) -> None:
     other = card_from_json(_text(recipient))
     authority = read_file(settings.tls_dir / "ca.pem")
     verify_card(other, ca_pem=authority, federation=settings.federation)
-    sealed = _keyring(home).seal_to(epoch, other)
+    Revocations(home.revoked).check(other)
+    sealed = keyring(home).seal_to(epoch, other)
     AuditLog(home.audit).write("seal-epoch", _ACTOR, epoch=epoch, to=other.registry)
     _emit(to_json(sealed), out)
 
@@ -80,7 +86,7 @@ def seal(home: Home, epoch: str, recipient: Path, out: Path | None) -> None:
 def import_secret(home: Home, sealed: Path) -> None:
     """Take over a secret that was sealed to this registry's card."""
     content = sealed_from_json(_text(sealed))
-    _keyring(home).import_secret(content)
+    keyring(home).import_secret(content)
     AuditLog(home.audit).write("import-epoch", _ACTOR, epoch=content.epoch)
     click.echo(
         f"Imported the secret of epoch {content.epoch}; `status` shows its canary: compare it with"
@@ -92,8 +98,41 @@ def import_secret(home: Home, sealed: Path) -> None:
 @click.pass_obj
 def list_epochs(home: Home) -> None:
     """Name the epochs whose secret is here, newest first."""
-    for epoch in _keyring(home).epochs():
+    for epoch in keyring(home).epochs():
         click.echo(epoch)
+
+
+@keys.command("status")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def show_status(home: Home, as_json: bool) -> None:  # noqa: FBT001 - click passes flags so
+    """Say how old each epoch is, whether it is complete here, and what to do next."""
+    from kinlink_registry import rotation
+
+    with office(home) as door:
+        epochs = rotation.from_status(door.status())
+    now = dt.datetime.now(dt.UTC)
+    said = rotation.advice(epochs, read_settings(home).epoch_days_max, now)
+    if as_json:
+        rows = [
+            {
+                "epoch": each.epoch,
+                "kept_at": each.kept_at.isoformat(timespec="seconds"),
+                "age_days": round(each.age_days(now), 1),
+                "served": each.served,
+                "unencoded": each.unencoded,
+                "linked_at": each.linked_at and each.linked_at.isoformat(timespec="seconds"),
+            }
+            for each in epochs
+        ]
+        click.echo(json.dumps({"epochs": rows, "advice": said}, indent=1))
+        return
+    for each in epochs:
+        state = "served" if each.served else f"encoding, {each.unencoded} records left"
+        linked = f"linked {each.linked_at:%Y-%m-%d}" if each.linked_at else "not linked yet"
+        click.echo(f"{each.epoch}  {each.age_days(now):.0f} days old  {state}  {linked}")
+    for sentence in said:
+        click.echo(sentence)
 
 
 @keys.command()
@@ -104,12 +143,18 @@ def retire(home: Home, epoch: str, yes: bool) -> None:  # noqa: FBT001 - click p
     """Destroy an epoch's secret, and with it all that was encoded under it."""
     if not yes:
         click.confirm(f"Destroy the secret of epoch {epoch} for good?", abort=True)
-    _keyring(home).retire(epoch)
+    keyring(home).retire(epoch)
     AuditLog(home.audit).write("retire-epoch", _ACTOR, epoch=epoch)
     click.echo(f"Destroyed the secret of epoch {epoch}.")
+    if is_served(home):
+        click.echo("The serving registry forgets what was encoded under it within seconds.")
+    elif home.vault.exists():
+        with office(home):
+            click.echo("The vault holds nothing of it any more.")
 
 
-def _keyring(home: Home) -> Keyring:
+def keyring(home: Home) -> Keyring:
+    """The keys of a home, opened with the vault key."""
     settings = read_settings(home)
     return Keyring(home, settings.federation, read_vault_key(settings.vault.key_file))
 

@@ -14,7 +14,7 @@ from kinlink_core.errors import InvalidInputError, Reason
 from kinlink_core.runtime.identity import Role
 from kinlink_core.runtime.server import Service
 
-from kinlink_registry.domain import IngestRequest
+from kinlink_registry.domain import PROTECTIONS, IngestRequest
 from kinlink_registry.textfile import ENCODING_DEFAULT, ID_COLUMN_DEFAULT
 
 if TYPE_CHECKING:
@@ -27,7 +27,19 @@ SERVICE_NAME = "kinlink.registry.v1.ControlService"
 LINKS_A_MESSAGE = 500
 _OPERATOR = frozenset({Role.OPERATOR})
 POLICY = dict.fromkeys(
-    ("Ingest", "GetStatus", "SetConsent", "ListLocalLinks", "Backup", "Restore"), _OPERATOR
+    (
+        "Ingest",
+        "GetStatus",
+        "SetConsent",
+        "SetProtection",
+        "LeaveAtOnce",
+        "ListApprovals",
+        "DecideApprovals",
+        "ListLocalLinks",
+        "Backup",
+        "Restore",
+    ),
+    _OPERATOR,
 )
 
 
@@ -71,6 +83,45 @@ class ControlServicer(control_pb2_grpc.ControlServiceServicer):
         """Withdraw or grant consent."""
         done = self._office.set_consent(list(request.local_ids), withdrawn=request.withdrawn)
         return pb.SetConsentResponse(changed=done.changed, unknown=done.unknown)
+
+    def LeaveAtOnce(  # noqa: N802
+        self,
+        request: pb.LeaveAtOnceRequest,
+        context: Any,  # noqa: ARG002
+    ) -> pb.LeaveAtOnceResponse:
+        """Let one record leave at once in one pass."""
+        left = self._office.leave_at_once(request.local_id, request.pass_id, request.reason)
+        return pb.LeaveAtOnceResponse(handles=left)
+
+    def SetProtection(  # noqa: N802
+        self,
+        request: pb.SetProtectionRequest,
+        context: Any,  # noqa: ARG002
+    ) -> pb.SetProtectionResponse:
+        """Set the protection of people."""
+        if not 0 <= request.protection < len(PROTECTIONS):
+            raise InvalidInputError(Reason.REQUEST_MALFORMED, "protection is not a known one.")
+        done = self._office.protect(list(request.local_ids), int(request.protection))
+        return pb.SetProtectionResponse(changed=done.changed, unknown=done.unknown)
+
+    def ListApprovals(  # noqa: N802
+        self,
+        request: pb.ListApprovalsRequest,
+        context: Any,  # noqa: ARG002
+    ) -> Iterator[pb.ListApprovalsResponse]:
+        """Disclosures that wait for an officer."""
+        found = self._office.approvals(decided=request.decided)
+        while page := list(islice(found, LINKS_A_MESSAGE)):
+            yield pb.ListApprovalsResponse(approvals=[pb.Approval(**asdict(each)) for each in page])
+
+    def DecideApprovals(  # noqa: N802
+        self,
+        request: pb.DecideApprovalsRequest,
+        context: Any,  # noqa: ARG002
+    ) -> pb.DecideApprovalsResponse:
+        """Approve or deny disclosures."""
+        done = self._office.decide_approvals(list(request.ids), approved=request.approved)
+        return pb.DecideApprovalsResponse(changed=done.changed, unknown=done.unknown)
 
     def ListLocalLinks(  # noqa: N802
         self,

@@ -9,7 +9,14 @@ from kinlink.registry.v1 import control_pb2 as pb
 from kinlink.registry.v1 import control_pb2_grpc
 from kinlink_core.runtime.channel import open_local_channel, translated
 
-from kinlink_registry.domain import Consent, LocalLink, Progress, PublishedLink
+from kinlink_registry.domain import (
+    Approval,
+    ApprovalState,
+    Consent,
+    LocalLink,
+    Progress,
+    PublishedLink,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -81,6 +88,33 @@ class RemoteOffice:
             answer = self._stub.SetConsent(message, timeout=OFFICE_SECONDS_MAX)
         return Consent(answer.changed, answer.unknown)
 
+    def leave_at_once(self, local_id: str, pass_id: str, reason: str) -> int:
+        """Let one record leave at once in one pass; returns how many handles left."""
+        message = pb.LeaveAtOnceRequest(local_id=local_id, pass_id=pass_id, reason=reason)
+        with translated(_PEER):
+            return int(self._stub.LeaveAtOnce(message, timeout=OFFICE_SECONDS_MAX).handles)
+
+    def protect(self, local_ids: Sequence[str], kind: int) -> Consent:
+        """Set the protection of people, by its number in `domain.PROTECTIONS`."""
+        message = pb.SetProtectionRequest(local_ids=local_ids)
+        message.protection = kind  # type: ignore[assignment] # the numbers are the same
+        with translated(_PEER):
+            answer = self._stub.SetProtection(message, timeout=OFFICE_SECONDS_MAX)
+        return Consent(answer.changed, answer.unknown)
+
+    def approvals(self, *, decided: bool) -> Iterator[Approval]:
+        """Disclosures that wait for an officer, and those that were decided."""
+        with translated(_PEER):
+            for answer in self._stub.ListApprovals(pb.ListApprovalsRequest(decided=decided)):
+                yield from map(_approval, answer.approvals)
+
+    def decide_approvals(self, ids: Sequence[str], *, approved: bool) -> Consent:
+        """Approve or deny disclosures."""
+        message = pb.DecideApprovalsRequest(ids=ids, approved=approved)
+        with translated(_PEER):
+            answer = self._stub.DecideApprovals(message, timeout=OFFICE_SECONDS_MAX)
+        return Consent(answer.changed, answer.unknown)
+
     def local_links(self, local_id: str) -> Iterator[LocalLink]:
         """Links of one person, or of everyone for an empty id."""
         with translated(_PEER):
@@ -100,6 +134,21 @@ class RemoteOffice:
                 pb.RestoreRequest(path=str(path)), timeout=OFFICE_SECONDS_MAX
             )
         return answer.records
+
+
+def _approval(message: pb.Approval) -> Approval:
+    return Approval(
+        id=message.id,
+        local_id=message.local_id,
+        partner=message.partner,
+        state=ApprovalState(message.state),
+        match_weight=message.match_weight,
+        purpose=message.purpose,
+        linker=message.linker,
+        linkage_id=message.linkage_id,
+        asked_at=message.asked_at,
+        decided_at=message.decided_at,
+    )
 
 
 def _local(message: pb.LocalLink) -> LocalLink:

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 from kinlink_core.encoding import keys
 from kinlink_core.encoding.seal import open_record_tag
 from kinlink_core.wire import DisclosedRows, Refusal
 
 from kinlink_registry import columns, islands, quotas
+from kinlink_registry.approvals import Guard
 from kinlink_registry.cipher import record_name
 from kinlink_registry.sealing import id_bytes
 
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from kinlink_registry.epochs import Epoch
     from kinlink_registry.islands import Located
     from kinlink_registry.partners import Partner
-    from kinlink_registry.policy import Policy
+    from kinlink_registry.policy import Asker, Policy
+    from kinlink_registry.records import Refs
     from kinlink_registry.session import Session
 
 
@@ -40,12 +41,14 @@ def disclose(
     partner: Partner,
     policy: Policy,
     *,
+    asker: Asker,
     asked: DiscloseAsk,
 ) -> DisclosedRows:
     """Decide row by row, and write every decision that binds later ones down."""
     located = islands.locate(session, epoch, asked.own_handles)
     tags = _partner_tags(session, cipher, epoch, partner, asked=asked, located=located)
-    ledger = _Ledger.load(session, epoch, partner, policy)
+    live = located.ref[located.refusal == Refusal.ANSWERED]
+    ledger = _Ledger.load(session, epoch, partner, policy, asker=asker, refs=live)
     own_handles, partner_handles = id_bytes(asked.own_handles), id_bytes(asked.partner_handles)
     for row in np.flatnonzero(located.refusal == Refusal.ANSWERED).tolist():
         located.refusal[row] = ledger.decide(
@@ -54,31 +57,11 @@ def disclose(
             handles=own_handles[row] + partner_handles[row],
             weight=float(asked.weights[row]),
         )
-    ledger.save(session, epoch, partner)
+    ledger.save(session, epoch, partner, asker)
     subjects = np.zeros((len(own_handles), columns.ID_BYTES), np.uint8)
     named = located.refusal == Refusal.ANSWERED
     subjects[named] = _subjects(session, epoch, located.ref[named])
     return DisclosedRows(subjects, located.refusal)
-
-
-def decided_pairs(
-    session: Session, epoch: Epoch, partner: str, refs: Any, partner_handles: Bytes
-) -> npt.NDArray[np.bool_]:
-    """Which (own record, partner handle) pairs carry a verdict that stands."""
-    asked = columns.table(
-        position=columns.positions(len(refs)),
-        ref=np.ascontiguousarray(refs, np.int32),
-        partner_handle=partner_handles,
-    )
-    found = session.table(
-        "SELECT DISTINCT position FROM asked JOIN disclosed USING (ref, partner_handle)"
-        " JOIN decided USING (ref, partner, partner_record) WHERE epoch_id = ? AND partner = ?",
-        [epoch.id, partner],
-        asked=asked,
-    )
-    decided = np.zeros(len(refs), bool)
-    decided[columns.numbers(found["position"])] = True
-    return decided
 
 
 def _partner_tags(
@@ -121,17 +104,27 @@ class _Ledger:
     decided: set[tuple[int, bytes]]  # own record and name of the partner's
     weight_min: float
     left: int
+    guard: Guard
     added: list[tuple[int, bytes, bytes, int]]
     named: int = 0
 
     @classmethod
-    def load(cls, session: Session, epoch: Epoch, partner: Partner, policy: Policy) -> _Ledger:
+    def load(
+        cls,
+        session: Session,
+        epoch: Epoch,
+        partner: Partner,
+        policy: Policy,
+        *,
+        asker: Asker,
+        refs: Refs,
+    ) -> _Ledger:
         before = session.table(
             "SELECT ref, partner_tag, own_handle, partner_handle, refusal FROM disclosed"
             " WHERE epoch_id = ? AND partner = ?",
             [epoch.id, partner.name],
         )
-        refs, refusals = before["ref"].to_pylist(), before["refusal"].to_pylist()
+        records, refusals = before["ref"].to_pylist(), before["refusal"].to_pylist()
         tags = id_bytes(columns.matrix(before["partner_tag"]))
         handles = np.concatenate(
             [columns.matrix(before["own_handle"]), columns.matrix(before["partner_handle"])], axis=1
@@ -144,12 +137,13 @@ class _Ledger:
             answered=dict(zip(id_bytes(handles), refusals, strict=True)),
             winners={
                 (ref, tag)
-                for ref, tag, refusal in zip(refs, tags, refusals, strict=True)
+                for ref, tag, refusal in zip(records, tags, refusals, strict=True)
                 if refusal == Refusal.ANSWERED
             },
             decided=set(zip(decided["ref"].to_pylist(), decided_names, strict=True)),
             weight_min=policy.disclosure_weight_min,
-            left=quotas.disclosures_left(session, policy),
+            left=quotas.disclosures_left(session, policy, asker.linker),
+            guard=Guard.load(session, partner.name, refs),
             added=[],
         )
 
@@ -169,20 +163,28 @@ class _Ledger:
         return refusal
 
     def _judged(self, pair: tuple[int, bytes], weight: float) -> Refusal:
-        """A row that was never answered; only what can change later is not remembered."""
+        """A row that was never answered; only what can change later is not remembered.
+
+        Too low a weight and want of an approval are the same answer, and neither costs budget; a
+        spent budget hides the second behind the answer that everyone gets.
+        """
         if weight < self.weight_min:
             return Refusal.WITHHELD
         if pair in self.winners:
             return Refusal.SUPERSEDED
         if self.left <= 0:
             return Refusal.OVER_QUOTA
+        ref, tag = pair
+        if self.guard.withholds(ref, record_name(tag), weight):
+            return Refusal.WITHHELD
         self.left -= 1
         self.named += 1
         self.winners.add(pair)
         return Refusal.ANSWERED
 
-    def save(self, session: Session, epoch: Epoch, partner: Partner) -> None:
+    def save(self, session: Session, epoch: Epoch, partner: Partner, asker: Asker) -> None:
         """Write down what this request added."""
+        self.guard.save(session, partner.name, asker)
         if not self.added:
             return
         handles = [each[2] for each in self.added]
@@ -202,7 +204,7 @@ class _Ledger:
             [epoch.id, partner.name],
             added=table,
         )
-        quotas.book_disclosures(session, epoch, partner.name, self.named)
+        quotas.book_disclosures(session, epoch, partner.name, asker.linker, self.named)
 
 
 def _subjects(session: Session, epoch: Epoch, refs: Any) -> Bytes:

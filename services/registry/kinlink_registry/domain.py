@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import IntEnum
 
 from kinlink_registry.textfile import ENCODING_DEFAULT, ID_COLUMN_DEFAULT
 
 UNSPECIFIED, CONFIRMED, REJECTED, UNSURE = range(4)
 VERDICTS = ("", "confirmed", "rejected", "unsure")
+# Kinds of protection, as the vault numbers them.
+UNPROTECTED, HIDDEN, APPROVAL = range(3)
+PROTECTIONS = ("none", "hidden", "approval")
 
 
 @dataclass(frozen=True)
@@ -40,10 +44,34 @@ class Progress:
 
 @dataclass(frozen=True)
 class Consent:
-    """What a change of consent did."""
+    """What a change of consent, of protection or of approvals did."""
 
     changed: int
     unknown: int  # ids without a record; the change stands for them too
+
+
+class ApprovalState(IntEnum):
+    """How a disclosure stands that an officer decides about."""
+
+    WAITING = 1
+    APPROVED = 2
+    DENIED = 3
+
+
+@dataclass(frozen=True)
+class Approval:
+    """A disclosure of a protected person that was asked for."""
+
+    id: str
+    local_id: str  # empty where the record is gone
+    partner: str
+    state: ApprovalState
+    match_weight: float
+    purpose: str
+    linker: str
+    linkage_id: str
+    asked_at: str
+    decided_at: str  # empty while it waits
 
 
 @dataclass(frozen=True)

@@ -7,26 +7,37 @@ events of one transaction are numbered in the order of their random handles, whi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from kinlink_core.wire import FeedEvent, Refusal
 
-from kinlink_registry import columns
+from kinlink_registry import columns, evaluations
+from kinlink_registry.absence import ABSENT
 from kinlink_registry.vault import LAST_SEQUENCE, take_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kinlink_core.encoding.encode import EncodedBatch
+    from kinlink_core.encoding.encode import Column, EncodedBatch
+    from kinlink_core.encoding.keys import Evaluator
     from kinlink_core.encoding.schema import Schema
 
     from kinlink_registry.cipher import VaultCipher
     from kinlink_registry.columns import Bytes
     from kinlink_registry.epochs import Epoch
-    from kinlink_registry.records import People, Refs
+    from kinlink_registry.records import People, Refs, Values
     from kinlink_registry.session import Session
+
+_NOT_ENCODED = f"""
+  record ANTI JOIN {ABSENT} USING (local_key)
+  ANTI JOIN (SELECT ref FROM sketch WHERE epoch_id = $epoch) AS encoded USING (ref)
+"""
+
+_EVERY_ROW = (
+    "SELECT epoch_id, token, ref FROM handle UNION ALL SELECT epoch_id, token, ref FROM waiting"
+)
 
 
 @dataclass(frozen=True)
@@ -49,13 +60,19 @@ def token_place(token: bytes) -> bytes:
     return b"token " + token
 
 
-def encode(epoch: Epoch, schema: Schema, people: People) -> Encoded:
-    """Encode people under one epoch."""
-    by_field = {
-        field.name: [values[index] for values in people.values]
-        for index, field in enumerate(schema.fields)
+def encode(
+    epoch: Epoch, schema: Schema, people: People, evaluator: Evaluator | None = None
+) -> Encoded:
+    """Encode people under one epoch; with a key server, by what it evaluated."""
+    batch = epoch.encoder.encode(by_field(schema, people.values), evaluator)
+    return Encoded(epoch.id, people.refs, people.versions, batch)
+
+
+def by_field(schema: Schema, values: Sequence[Values]) -> dict[str, Column]:
+    """Values of records as the encoder takes them: one list a field."""
+    return {
+        field.name: [each[index] for each in values] for index, field in enumerate(schema.fields)
     }
-    return Encoded(epoch.id, people.refs, people.versions, epoch.encoder.encode(by_field))
 
 
 def publish(
@@ -69,17 +86,22 @@ def publish(
     handles = [columns.random_ids(len(each.batch.blocking.row)) for each in encoded]
     fed = [each.batch.blocking.level == 0 for each in encoded]
     events = [gone, *(ids[mask] for ids, mask in zip(handles, fed, strict=True))]
-    numbers = _numbered(session, events)
-    _bury(session, gone, numbers[0])
+    numbers = number(session, events)
+    bury_as(session, gone, numbers[0])
     for each, ids, mask, numbered in zip(encoded, handles, fed, numbers[1:], strict=True):
         sequence = np.zeros(len(ids), np.uint64)
         sequence[mask] = numbered
-        _write_sketches(session, cipher, each)
-        _write_handles(session, each, ids, sequence)
-        _write_token_keys(session, cipher, each)
+        write_sketches(session, cipher, each)
+        session.run(
+            "INSERT INTO handle SELECT sequence, * EXCLUDE (sequence), level = 0 FROM handles",
+            handles=handle_rows(each, ids, sequence=sequence),
+        )
+        write_token_keys(session, cipher, each)
+    evaluations.settle(session)
 
 
-def _numbered(session: Session, events: Sequence[Bytes]) -> list[npt.NDArray[np.uint64]]:
+def number(session: Session, events: Sequence[Bytes]) -> list[npt.NDArray[np.uint64]]:
+    """Number the feed events of a transaction, all kinds shuffled among each other."""
     everything = np.concatenate(events)
     first = take_numbers(session, LAST_SEQUENCE, len(everything)) + 1
     numbers = np.empty(len(everything), np.uint64)
@@ -89,18 +111,20 @@ def _numbered(session: Session, events: Sequence[Bytes]) -> list[npt.NDArray[np.
     return np.split(numbers, np.cumsum([len(each) for each in events])[:-1])
 
 
-def _bury(session: Session, gone: Bytes, numbers: npt.NDArray[np.uint64]) -> None:
+def bury_as(session: Session, gone: Bytes, numbers: npt.NDArray[np.uint64]) -> None:
+    """Give tombstones the sequence under which the feed tells them."""
     if not len(gone):
         return
     buried = columns.table(id=gone, sequence=numbers)
     session.run(
-        "UPDATE tombstone SET sequence = buried.sequence FROM buried"
-        " WHERE tombstone.id = buried.id AND tombstone.sequence = 0",
+        "UPDATE tombstone SET sequence = buried.sequence, ref = 0 FROM buried"
+        " WHERE tombstone.id = buried.id AND tombstone.sequence = 0 AND epoch_id <> 0",
         buried=buried,
     )
 
 
-def _write_sketches(session: Session, cipher: VaultCipher, encoded: Encoded) -> None:
+def write_sketches(session: Session, cipher: VaultCipher, encoded: Encoded) -> None:
+    """Seal and write the fixed parts."""
     refs, versions = encoded.refs.tolist(), encoded.versions.tolist()
     fixed = np.ascontiguousarray(encoded.batch.fixed)
     sealed = cipher.seal_all(
@@ -116,14 +140,13 @@ def _write_sketches(session: Session, cipher: VaultCipher, encoded: Encoded) -> 
     session.run("INSERT INTO sketch SELECT * FROM sketches", sketches=table)
 
 
-def _write_handles(
-    session: Session, encoded: Encoded, handles: Bytes, sequence: npt.NDArray[np.uint64]
-) -> None:
+def handle_rows(encoded: Encoded, handles: Bytes, **more: npt.NDArray[Any]) -> Any:
+    """Rows of handles for the vault, `more` columns in front; without sequence or `revealed`."""
     blocking = encoded.batch.blocking
     # Rows lie in the order of their handles: the file's order must not tell a record's passes.
     order = columns.shuffled(handles)
-    table = columns.table(
-        sequence=sequence[order],
+    return columns.table(
+        **{name: values[order] for name, values in more.items()},
         epoch_id=_same(encoded.epoch_id, len(order)),
         pass_index=blocking.pass_index[order],
         level=blocking.level[order],
@@ -131,12 +154,11 @@ def _write_handles(
         token=blocking.token[order],
         parent=blocking.parent[order],
         ref=encoded.refs[blocking.row[order]],
-        revealed=(blocking.level[order] == 0).astype(np.uint8),
     )
-    session.run("INSERT INTO handle SELECT * FROM handles", handles=table)
 
 
-def _write_token_keys(session: Session, cipher: VaultCipher, encoded: Encoded) -> None:
+def write_token_keys(session: Session, cipher: VaultCipher, encoded: Encoded) -> None:
+    """Seal and write the blocking keys of tokens that were unknown."""
     blocking = encoded.batch.blocking
     tokens, first = unique_ids(blocking.token)
     asked = columns.table(token=tokens, position=columns.positions(len(tokens)))
@@ -174,14 +196,17 @@ def unpublish(session: Session, refs: Refs) -> Bytes:
     """
     gone = columns.table(ref=refs)
     session.run(
-        f"INSERT INTO tombstone SELECT 0, epoch_id, {FeedEvent.HANDLE_RETIRED:d}, handle"
+        "INSERT INTO tombstone (sequence, epoch_id, event, id, ref)"
+        f" SELECT 0, epoch_id, {FeedEvent.HANDLE_RETIRED:d}, handle, ref"
         " FROM handle SEMI JOIN gone USING (ref) WHERE revealed",
         gone=gone,
     )
     tokens = session.table(
-        "SELECT DISTINCT epoch_id, token FROM handle SEMI JOIN gone USING (ref)", gone=gone
+        f"SELECT DISTINCT epoch_id, token FROM ({_EVERY_ROW}) SEMI JOIN gone USING (ref)",
+        gone=gone,
     )
-    for table in ("handle", "sketch"):
+    # What partners said of their decided records: under its new handles a record asks anew.
+    for table in ("handle", "waiting", "sketch", "decided_handle"):
         session.run(f"DELETE FROM {table} WHERE ref IN (SELECT ref FROM gone)", gone=gone)
     # A changed record may be disclosed again, under its new handles.
     session.run(
@@ -189,20 +214,38 @@ def unpublish(session: Session, refs: Refs) -> Bytes:
         " WHERE ref IN (SELECT ref FROM gone)",
         gone=gone,
     )
-    session.run(
-        "DELETE FROM token_key USING"
-        " (SELECT * FROM tokens ANTI JOIN handle USING (epoch_id, token)) AS unused"
-        " WHERE token_key.epoch_id = unused.epoch_id AND token_key.token = unused.token",
-        tokens=tokens,
+    unused = session.table(
+        f"SELECT * FROM tokens ANTI JOIN ({_EVERY_ROW}) USING (epoch_id, token)", tokens=tokens
     )
-    return columns.matrix(session.table("SELECT id FROM tombstone WHERE sequence = 0")["id"])
+    session.run(
+        "DELETE FROM token_key USING unused"
+        " WHERE token_key.epoch_id = unused.epoch_id AND token_key.token = unused.token",
+        unused=unused,
+    )
+    evaluations.loosen(session, unused)
+    return untold(session)
+
+
+def bury(session: Session) -> None:
+    """Number the tombstones that were written in this transaction."""
+    gone = untold(session)
+    bury_as(session, gone, number(session, [gone])[0])
+
+
+def untold(session: Session) -> Bytes:
+    """Ids of tombstones to tell now; those without an epoch, or with a round, wait for it."""
+    found = session.table(
+        "SELECT id FROM tombstone WHERE sequence = 0 AND epoch_id <> 0 AND due = 0"
+    )
+    return columns.matrix(found["id"])
 
 
 def forget_subjects(session: Session, refs: Refs) -> None:
     """Retire the disclosed subject ids of records, with every link that stands on them."""
     gone = columns.table(ref=refs)
     session.run(
-        f"INSERT INTO tombstone SELECT 0, epoch_id, {FeedEvent.SUBJECT_RETIRED:d}, subject"
+        "INSERT INTO tombstone (sequence, epoch_id, event, id)"
+        f" SELECT 0, epoch_id, {FeedEvent.SUBJECT_RETIRED:d}, subject"
         " FROM subject SEMI JOIN gone USING (ref)",
         gone=gone,
     )
@@ -211,20 +254,34 @@ def forget_subjects(session: Session, refs: Refs) -> None:
 
 
 def erase(session: Session, cipher: VaultCipher, refs: Refs) -> None:
-    """Take records out of everything that others see or have seen of them."""
+    """Take records out of everything that others see or have seen of them, without a wait."""
     forget_subjects(session, refs)
+    session.run(
+        "DELETE FROM approval WHERE local_key IN"
+        " (SELECT local_key FROM record SEMI JOIN gone USING (ref))",
+        gone=columns.table(ref=refs),
+    )
+    session.run(
+        "UPDATE tombstone SET due = 0 WHERE due > 0 AND ref IN (SELECT ref FROM gone)",
+        gone=columns.table(ref=refs),
+    )
     publish(session, cipher, [], unpublish(session, refs))
 
 
-def not_encoded(session: Session, epoch_id: int, count: int) -> Refs:
-    """Live records that an epoch has no encoding of, at most `count`."""
+def not_encoded(session: Session, epoch_id: int, count: int, after: int = 0) -> Refs:
+    """Live records that an epoch has no encoding of: the first `count` after a record, in order."""
     found = session.table(
-        "SELECT ref FROM record ANTI JOIN withdrawn USING (local_key)"
-        " ANTI JOIN (SELECT ref FROM sketch WHERE epoch_id = ?) USING (ref) LIMIT ?",
-        [epoch_id, count],
+        f"SELECT ref FROM {_NOT_ENCODED} WHERE ref > $after ORDER BY ref LIMIT $count",
+        {"epoch": epoch_id, "after": after, "count": count},
     )
     refs: Refs = columns.numbers(found["ref"])
     return refs
+
+
+def count_not_encoded(session: Session, epoch_id: int) -> int:
+    """How many live records an epoch has no encoding of."""
+    count: int = session.value(f"SELECT count(*) FROM {_NOT_ENCODED}", {"epoch": epoch_id})
+    return count
 
 
 def _same(value: int, count: int) -> npt.NDArray[np.int16]:

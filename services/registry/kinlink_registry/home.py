@@ -6,11 +6,12 @@ import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from kinlink_core.runtime.enrolment import Enrolment
+from kinlink_core.runtime.identity import Role
+
 if TYPE_CHECKING:
     from pathlib import Path
 
-HOME_ENV = "KINLINK_REGISTRY_HOME"
-DIRECTORY_MODE = 0o700
 CONNECT_SECONDS_MAX = 2.0
 
 
@@ -26,24 +27,9 @@ class Home:
         return self.root / "registry.toml"
 
     @property
-    def tls_key(self) -> Path:
-        """Private key of the certificate, mode 0600."""
-        return self.root / "tls" / "key.pem"
-
-    @property
-    def tls_request(self) -> Path:
-        """Certificate request that `enrol` makes."""
-        return self.root / "tls" / "request.pem"
-
-    @property
-    def tls_certificate(self) -> Path:
-        """Certificate chain, leaf first."""
-        return self.root / "tls" / "cert.pem"
-
-    @property
-    def tls_authority(self) -> Path:
-        """Certificate of the federation's authority."""
-        return self.root / "tls" / "ca.pem"
+    def enrolment(self) -> Enrolment:
+        """The certificate files that `enrol` and `install-cert` make."""
+        return Enrolment(self.root / "tls", Role.REGISTRY)
 
     @property
     def agreement_key(self) -> Path:
@@ -54,6 +40,11 @@ class Home:
     def epochs(self) -> Path:
         """Epoch secrets, one file each, sealed under the vault key."""
         return self.root / "keys" / "epochs"
+
+    @property
+    def revoked(self) -> Path:
+        """Registries that are no longer trusted here."""
+        return self.root / "keys" / "revoked.json"
 
     @property
     def vault_key(self) -> Path:
@@ -84,13 +75,6 @@ class Home:
     def reports(self) -> Path:
         """Reports of rejected rows."""
         return self.root / "reports"
-
-
-def make_directory(path: Path) -> None:
-    """Make a directory, and its parents, that only its owner may enter."""
-    if not path.exists():
-        make_directory(path.parent)
-        path.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
 
 
 def is_served(home: Home) -> bool:

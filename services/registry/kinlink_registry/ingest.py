@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from kinlink_core.encoding.keys import MODE_KEY_SERVER
 from kinlink_core.errors import InvalidInputError, KinlinkError, QuotaError, Reason
 
-from kinlink_registry import columns, encodings, records
+from kinlink_registry import columns, encodings, records, rounds
+from kinlink_registry.absence import are_absent
 from kinlink_registry.domain import IngestRequest, Progress
 from kinlink_registry.report import Report, RowFault
 from kinlink_registry.rows import RowReader, Rows
@@ -84,11 +86,15 @@ def _batches(node: Node, request: IngestRequest) -> Iterator[Progress]:
             report_path=report.written,
         )
         yield progress
-        for batch in source.batches(reader.columns, BATCH_ROWS):
+        rows_at_once = min(BATCH_ROWS, node.epochs.coder.rows_at_once)
+        for batch in source.batches(reader.columns, rows_at_once):
             rows, faults = reader.read(batch)
             report.add(faults)
             _count_rejected(node, faults, "value")
-            done = _delete(node, rows, request) if request.delete else _store(node, rows, request)
+            if request.delete:
+                done = _delete(node, rows, request)
+            else:
+                done = _store(node, rows, request, progress.added + progress.updated)
             progress = replace(
                 progress,
                 rows_read=progress.rows_read + len(batch.rows),
@@ -102,8 +108,10 @@ def _batches(node: Node, request: IngestRequest) -> Iterator[Progress]:
             yield progress
 
 
-def _store(node: Node, rows: Rows, request: IngestRequest) -> Progress:
+def _store(node: Node, rows: Rows, request: IngestRequest, before: int) -> Progress:
     vault, cipher = node.vault, node.vault.cipher
+    if not request.dry_run:
+        _buy(node, rows)
     with vault.only_writer():
         change = compare(node, rows)
         done = Progress(
@@ -115,9 +123,7 @@ def _store(node: Node, rows: Rows, request: IngestRequest) -> Progress:
             return done
         with vault.reading() as session:
             epochs = node.epochs.encoded(session)
-            hidden = _withdrawn(
-                session, cipher, [*change.added.local_ids, *change.updated.local_ids]
-            )
+            hidden = _absent(session, cipher, [*change.added.local_ids, *change.updated.local_ids])
         with vault.writing() as session:
             people = records.People(
                 np.concatenate([records.new_refs(session, done.added), change.updated_refs]),
@@ -127,13 +133,28 @@ def _store(node: Node, rows: Rows, request: IngestRequest) -> Progress:
             )
             shown = records.chosen(people, ~hidden)
             encoded = [
-                encodings.encode(epoch, node.schema, shown) for epoch in epochs if shown.local_ids
+                each for epoch in epochs for each in node.epochs.coder.encode(session, epoch, shown)
             ]
             retired = encodings.unpublish(session, change.updated_refs)
             records.remove(session, change.updated_refs)
             records.insert(session, cipher, people)
-            encodings.publish(session, cipher, encoded, retired)
+            rounds.write(node, session, encoded, retired, loaded=before + len(people.refs))
     return done
+
+
+def _buy(node: Node, rows: Rows) -> None:
+    """Have evaluated what rows need, before the vault has to wait for anything.
+
+    Where that fails the rows are stored all the same, and encoded later (`EpochBook.sync`).
+    """
+    if node.epochs.coder.mode != MODE_KEY_SERVER:
+        return
+    change = compare(node, rows)
+    local_ids = [*change.added.local_ids, *change.updated.local_ids]
+    with node.vault.reading() as session:
+        hidden = _absent(session, node.vault.cipher, local_ids).tolist()
+    values = [*change.added.values, *change.updated.values]
+    node.epochs.buy([each for each, out in zip(values, hidden, strict=True) if not out])
 
 
 def _delete(node: Node, rows: Rows, request: IngestRequest) -> Progress:
@@ -171,17 +192,10 @@ def compare(node: Node, rows: Rows) -> Change:
     )
 
 
-def _withdrawn(
+def _absent(
     session: Session, cipher: VaultCipher, local_ids: Sequence[str]
 ) -> npt.NDArray[np.bool_]:
-    keys = columns.from_list([cipher.local_key(local_id) for local_id in local_ids])
-    asked = columns.table(position=columns.positions(len(keys)), local_key=keys)
-    found = session.table(
-        "SELECT position FROM asked SEMI JOIN withdrawn USING (local_key)", asked=asked
-    )
-    hidden = np.zeros(len(keys), bool)
-    hidden[columns.numbers(found["position"])] = True
-    return hidden
+    return are_absent(session, columns.from_list([cipher.local_key(each) for each in local_ids]))
 
 
 def _default_report(node: Node) -> Path:

@@ -7,36 +7,36 @@ that key gives none; deleting a file is how an epoch is retired. Nothing here ev
 from __future__ import annotations
 
 import base64
-import datetime as dt
 import json
-import re
 import secrets
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from kinlink_core.encoding import keys
 from kinlink_core.errors import (
-    ConflictError,
     InvalidInputError,
-    NotFoundError,
     PreconditionError,
     Reason,
 )
 from kinlink_core.runtime.cards import Card, sign_card
-from kinlink_core.runtime.files import read_file, read_secret_file, write_secret_file
+from kinlink_core.runtime.epochs import EpochFiles, check_epoch
+from kinlink_core.runtime.files import (
+    make_directory,
+    read_file,
+    read_secret_file,
+    write_secret_file,
+)
 
 from kinlink_registry.cipher import VAULT_KEY_BYTES, VaultCipher
-from kinlink_registry.home import make_directory
 
 if TYPE_CHECKING:
+    import datetime as dt
     from pathlib import Path
 
     from kinlink_registry.home import Home
 
 # In an overlap a registry serves the old and the new epoch.
 EPOCHS_MAX = 2
-EPOCH_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
-_PLACE = b"epoch secret "
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Keyring:
     def __init__(self, home: Home, federation: str, cipher: VaultCipher) -> None:
         self._home = home
         self._federation = federation
-        self._cipher = cipher
+        self._files = EpochFiles(home.epochs, cipher, "secret", EPOCHS_MAX)
 
     def agreement_key(self) -> keys.AgreementKey:
         """The X25519 key that every registry pair's key comes from."""
@@ -69,45 +69,30 @@ class Keyring:
     def card(self) -> Card:
         """This registry's card: its agreement key, signed by the key of its certificate."""
         return sign_card(
-            key_pem=read_secret_file(self._home.tls_key),
-            certificate_chain=read_file(self._home.tls_certificate),
+            key_pem=read_secret_file(self._home.enrolment.key),
+            certificate_chain=read_file(self._home.enrolment.certificate),
             agreement_public_key=self.agreement_key().public,
         )
 
     def epochs(self) -> list[str]:
         """Names of the epochs whose secret is here, newest first (by name)."""
-        return sorted((path.stem for path in self._home.epochs.glob("*.json")), reverse=True)
+        return self._files.names()
 
     def stamp(self, epoch: str) -> tuple[int, int]:
-        """Changes when the file of an epoch's secret is another one."""
-        found = self._path(epoch).stat()
-        return found.st_ino, found.st_mtime_ns
+        """Changes when the file of an epoch's secret is another one, or gone."""
+        return self._files.stamp(epoch) or (0, 0)
 
     def secret(self, epoch: str) -> keys.EpochSecret:
         """Open one epoch's secret."""
-        path = self._path(epoch)
-        if not path.exists():
-            raise NotFoundError(
-                Reason.EPOCH_UNKNOWN, f"There is no secret of epoch {epoch!r} here."
-            )
-        try:
-            sealed = base64.b64decode(json.loads(read_secret_file(path))["sealed"])
-        except (ValueError, KeyError) as error:
-            raise PreconditionError(Reason.KEY_MISSING, f"{path} is damaged.") from error
-        opened = self._cipher.open(_PLACE + epoch.encode(), sealed)
-        return keys.EpochSecret(epoch, opened)
+        return keys.EpochSecret(epoch, self._files.read(epoch))
 
     def create(self, epoch: str) -> None:
         """Make the secret of a new epoch; one registry does this, the others import it."""
-        self._keep(keys.EpochSecret.generate(check_epoch(epoch)))
+        self.keep(keys.EpochSecret.generate(check_epoch(epoch)))
 
     def retire(self, epoch: str) -> None:
         """Destroy an epoch's secret; the vault forgets its encodings when it is next opened."""
-        if epoch not in self.epochs():
-            raise NotFoundError(
-                Reason.EPOCH_UNKNOWN, f"There is no secret of epoch {epoch!r} here."
-            )
-        self._path(epoch).unlink()
+        self._files.destroy(epoch)
 
     def seal_to(self, epoch: str, card: Card) -> SealedSecret:
         """Seal an epoch's secret to the registry of a card that was verified."""
@@ -131,40 +116,15 @@ class Keyring:
                 Reason.KEY_MISSING,
                 f"The secret does not open here: it is for {sealed.to!r}.",
             ) from error
-        self._keep(secret)
+        self.keep(secret)
 
-    def _keep(self, secret: keys.EpochSecret) -> None:
-        known = self.epochs()
-        if secret.epoch in known:
-            raise ConflictError(
-                Reason.CONFIG_INVALID, f"There is a secret of epoch {secret.epoch!r} already."
-            )
-        if len(known) >= EPOCHS_MAX:
-            raise PreconditionError(
-                Reason.QUOTA_EXCEEDED,
-                f"{EPOCHS_MAX} epochs at most: first retire one of {', '.join(known)}.",
-            )
-        sealed = self._cipher.seal(_PLACE + secret.epoch.encode(), secret.secret)
-        content = {
-            "epoch": secret.epoch,
-            "kept_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-            "sealed": base64.b64encode(sealed).decode(),
-        }
-        make_directory(self._home.epochs)
-        write_secret_file(self._path(secret.epoch), json.dumps(content).encode())
+    def kept_at(self, epoch: str) -> dt.datetime:
+        """When an epoch's secret came here, UTC."""
+        return self._files.kept_at(epoch)
 
-    def _path(self, epoch: str) -> Path:
-        return self._home.epochs / f"{check_epoch(epoch)}.json"
-
-
-def check_epoch(epoch: str) -> str:
-    """Return a name that may be an epoch's; newer ones should sort later, as 2026-12 does."""
-    if not EPOCH_NAME.fullmatch(epoch):
-        raise InvalidInputError(
-            Reason.CONFIG_INVALID,
-            "An epoch's name has 1 to 32 of a-z, 0-9, dot, dash and underscore, such as 2026-11.",
-        )
-    return epoch
+    def keep(self, secret: keys.EpochSecret) -> None:
+        """Store the secret of an epoch that is not here yet."""
+        self._files.keep(secret.epoch, secret.secret)
 
 
 def read_vault_key(path: Path) -> VaultCipher:

@@ -39,6 +39,12 @@ class _Known:
     link: PublishedLink
     partner_record: bytes = _NO_ID
 
+    @property
+    def lasts(self) -> bool:
+        """Whether the record's subject id lasts over epochs because of this link."""
+        decided = self.link.verdict in {CONFIRMED, REJECTED} and self.partner_record != _NO_ID
+        return bool(self.link.person_id) or decided
+
 
 def publish(
     session: Session,
@@ -87,7 +93,8 @@ def publish(
             kept=_table(epoch_id, kept),
             before=before,
         )
-    subjects.settle(session, [each.ref for each in kept], [each.link.subject for each in kept])
+    lasting = [each for each in kept if each.lasts]
+    subjects.settle(session, [e.ref for e in lasting], [e.link.subject for e in lasting])
     return Published(len(kept), len(gone), len(links) - len(known))
 
 

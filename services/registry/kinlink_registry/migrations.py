@@ -77,7 +77,79 @@ FIRST = Migration(
     ),
 )
 
-MIGRATIONS: tuple[Migration, ...] = (FIRST,)
+EVALUATED = Migration(
+    2,
+    (
+        # What the key server evaluated for us, by a keyed digest of the blocking value. `loose`: no
+        # record stands under its token, within a transaction.
+        """CREATE TABLE evaluation (
+             epoch_id SMALLINT, input UUID, token UUID, canary BOOLEAN, loose BOOLEAN,
+             sealed BLOB USING COMPRESSION uncompressed)""",
+        # The key server's public keys, as they were first seen.
+        "CREATE TABLE evaluation_key (epoch_id SMALLINT, pass_id VARCHAR, public_key BLOB)",
+    ),
+)
+
+LASTING = Migration(
+    3,
+    (
+        # What the partner calls its record of a link, so that a verdict outlives the epoch whose
+        # handles the pair was found under; zero where it is not known.
+        """ALTER TABLE link
+             ADD COLUMN partner_record UUID DEFAULT '00000000-0000-0000-0000-000000000000'""",
+        """UPDATE link SET partner_record = known.partner_record FROM disclosed AS known
+            WHERE known.epoch_id = link.epoch_id AND known.ref = link.ref
+              AND known.partner = link.partner AND known.own_handle = link.own_handle
+              AND known.partner_handle = link.partner_handle""",
+        # Told again in a younger epoch, because its own one was retired.
+        "ALTER TABLE tombstone ADD COLUMN moved BOOLEAN DEFAULT false",
+        # Handles that a partner's decided record goes under, as the partner said. A row without a
+        # handle says that it answered.
+        """CREATE TABLE decided_handle (
+             epoch_id SMALLINT, partner VARCHAR, ref INTEGER, partner_record UUID, handle UUID)""",
+    ),
+)
+
+GUARDED = Migration(
+    4,
+    (
+        # `kind` 1: hidden, never in the feed; 2: each disclosure waits for an officer. It outlives
+        # the record, as consent does.
+        "CREATE TABLE protected (local_key UUID, kind UTINYINT)",
+        # Disclosures of protected people that were asked for. `state` 1: waits, 2: approved,
+        # 3: denied.
+        """CREATE TABLE approval (
+             id VARCHAR, local_key UUID, partner VARCHAR, partner_record UUID, state UTINYINT,
+             match_weight DOUBLE, purpose VARCHAR, linker VARCHAR, linkage_id VARCHAR,
+             asked_at TIMESTAMP, decided_at TIMESTAMP)""",
+        # Subjects disclosed to each linker by day. Not an epoch's: retiring one gives nothing back.
+        "CREATE TABLE spent (linker VARCHAR, day DATE, amount UBIGINT)",
+    ),
+)
+
+ROUNDS = Migration(
+    5,
+    (
+        # Handles that wait for their round, and tombstones of changed records that do (`due`, in
+        # seconds since 1970; 0 waits for nothing). `ref` of a tombstone goes when it is told.
+        """CREATE TABLE waiting (
+             due BIGINT, epoch_id SMALLINT, pass_index USMALLINT, level UTINYINT,
+             handle UUID, token UUID, parent UUID, ref INTEGER)""",
+        "ALTER TABLE tombstone ADD COLUMN due BIGINT DEFAULT 0",
+        "ALTER TABLE tombstone ADD COLUMN ref INTEGER DEFAULT 0",
+    ),
+)
+
+BOOKED = Migration(
+    6,
+    (
+        # Which handles were answered: a full quota must not answer others of the same records.
+        """ALTER TABLE sealed_toward
+             ADD COLUMN handle UUID DEFAULT '00000000-0000-0000-0000-000000000000'""",
+    ),
+)
+
+MIGRATIONS: tuple[Migration, ...] = (FIRST, EVALUATED, LASTING, GUARDED, ROUNDS, BOOKED)
 
 
 def migrate(session: Session, migrations: tuple[Migration, ...]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -9,25 +10,35 @@ from typing import TYPE_CHECKING
 from kinlink_core.runtime.audit import AuditLog
 from kinlink_core.runtime.chain import days_left
 from kinlink_core.runtime.files import read_file
+from kinlink_core.runtime.tls import TlsFiles
 
-from kinlink_registry import feed, quotas
+from kinlink_registry import absence, approvals, encodings, feed, quotas, rotation
+from kinlink_registry.coding import Coder
 from kinlink_registry.epochs import EpochBook
+from kinlink_registry.key_client import KeyServerClient
+from kinlink_registry.key_desk import KeyDesk
 from kinlink_registry.keyring import Keyring, read_vault_key
 from kinlink_registry.partners import Partners
+from kinlink_registry.revocations import Revocations
 from kinlink_registry.shelf import Shelf
 from kinlink_registry.vault import Vault
 
 if TYPE_CHECKING:
+    import datetime as dt
     from typing import Any
 
     from kinlink_core.encoding.schema import Pass, Schema
     from kinlink_core.runtime.metrics import RegistryMetrics, RuntimeMetrics
 
     from kinlink_registry.home import Home
-    from kinlink_registry.policy import Policy
+    from kinlink_registry.key_desk import Bought
+    from kinlink_registry.policy import Policy, Rounds
     from kinlink_registry.settings import RegistrySettings
 
 CAP_REFUSES_ALL = 0
+# Steps in which metrics show the use of a quota.
+QUOTA_SHOWN_STEP = 0.05
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -62,6 +73,11 @@ class Node:
         """What this registry allows."""
         return self.settings.policy.policy()
 
+    @property
+    def rounds(self) -> Rounds:
+        """When arrivals and changes may leave."""
+        return self.settings.rounds.rounds()
+
     def cap(self, blocking_pass: Pass) -> int:
         """Largest island that this registry answers for in a pass."""
         return min(blocking_pass.cap, self.settings.policy.island_cap_max)
@@ -73,6 +89,7 @@ class Node:
             federation=self.settings.federation,
             authority=self.settings.tls_dir / "ca.pem",
             agreement_key=self.keyring.agreement_key(),
+            revocations=Revocations(self.home.revoked),
         )
 
     def close(self) -> None:
@@ -94,8 +111,15 @@ def open_node(
     )
     try:
         keyring = Keyring(home, settings.federation, cipher)
-        epochs = EpochBook(schema, settings.federation, keyring, vault)
-        epochs.sync()
+        audit = AuditLog(
+            home.audit, lambda action: instruments.runtime.audit_writes.labels(action).inc()
+        )
+        desk = _key_desk(settings, schema, vault, audit, instruments)
+        coder, leave = Coder(schema, cipher, desk), settings.rounds.rounds()
+        epochs = EpochBook(schema, settings.federation, keyring, vault, coder, leave=leave)
+        epochs.sync(buying=False)
+        if desk:
+            epochs.sweep()
     except BaseException:
         vault.close()
         raise
@@ -107,10 +131,43 @@ def open_node(
         keyring=keyring,
         epochs=epochs,
         shelf=Shelf(schema, cipher, settings.vault.open_records_mb << 20),
-        audit=AuditLog(
-            home.audit, lambda action: instruments.runtime.audit_writes.labels(action).inc()
-        ),
+        audit=audit,
         instruments=instruments,
+    )
+
+
+def _key_desk(
+    settings: RegistrySettings,
+    schema: Schema,
+    vault: Vault,
+    audit: AuditLog,
+    instruments: Instruments,
+) -> KeyDesk | None:
+    """What deals with the key server; None in plain mode."""
+    own = settings.key_server
+    if own is None:
+        return None
+    tls = TlsFiles.in_dir(settings.tls_dir)
+
+    def account(bought: Bought) -> None:
+        audit.write(
+            "evaluate",
+            f"registry/{settings.name}",
+            epoch=bought.epoch,
+            pass_id=bought.pass_id,
+            count=bought.count,
+        )
+        metrics = instruments.registry
+        metrics.evaluations.labels(bought.pass_id).inc(bought.count)
+        metrics.evaluation_seconds.labels(bought.pass_id).inc(bought.seconds)
+
+    return KeyDesk(
+        schema,
+        settings.federation,
+        vault,
+        lambda: KeyServerClient(own.address, tls, name=own.name, metrics=instruments.runtime),
+        retry_seconds=own.retry_seconds,
+        on_bought=account,
     )
 
 
@@ -124,31 +181,41 @@ def status(node: Node) -> dict[str, Any]:
             session.rows("SELECT epoch_id, count(*) FROM handle WHERE level = 0 GROUP BY epoch_id")
         )
         encoded = dict(session.rows("SELECT epoch_id, count(*) FROM sketch GROUP BY epoch_id"))
+        unencoded = {each.id: encodings.count_not_encoded(session, each.id) for each in epochs}
         by_pass = session.rows(
             "SELECT pass_index, count(*) FROM handle WHERE level = 0 GROUP BY pass_index ORDER BY 1"
         )
         used = quotas.used(session, epochs, node.policy)
-        records = session.value("SELECT count(*) FROM record")
-        withdrawn = session.value(
-            "SELECT count(*) FROM record SEMI JOIN withdrawn USING (local_key)"
-        )
+        budgets = quotas.budgets(session, epochs, node.policy)
+        records = absence.counts(session)
+        approval = {
+            "records": absence.needing_approval(session),
+            "waiting": approvals.waiting(session),
+        }
         links = session.value("SELECT count(*) FROM link")
+        linked = rotation.last_linked(session)
         version = session.value("SELECT value FROM meta WHERE name = 'store_version'")
     return {
         "federation": node.settings.federation,
         "registry": node.name,
         "schema": {"name": node.schema.name, "fingerprint": node.schema.fingerprint()},
-        "records": {"live": records - withdrawn, "withdrawn": withdrawn},
+        "records": records,
+        "approval": approval,
         "epochs": [
             {
                 "epoch": epoch.name,
                 "served": epoch.name in complete,
                 "records": encoded.get(epoch.id, 0),
+                "unencoded": unencoded[epoch.id],
                 "handles": handles.get(epoch.id, 0),
                 "canary": node.epochs.canary(epoch).hex()[:8],
+                "kept_at": node.keyring.kept_at(epoch.name).isoformat(timespec="seconds"),
+                "linked_at": _moment(linked.get(epoch.id)),
             }
             for epoch in epochs
         ],
+        "mode": node.epochs.coder.mode,
+        "key_server": _key_server(node),
         "handles_by_pass": {node.schema.passes[index].id: count for index, count in by_pass},
         "feed": {"id": position.feed_id, "last_sequence": position.last_sequence},
         "links": links,
@@ -159,6 +226,7 @@ def status(node: Node) -> dict[str, Any]:
             }
             for partner, use in sorted(used.items())
         },
+        "budgets": {name: round(share, 4) for name, share in budgets.items()},
         "vault": {
             "version": int(version),
             "bytes": node.home.vault.stat().st_size,
@@ -166,6 +234,33 @@ def status(node: Node) -> dict[str, Any]:
         },
         "certificate_days_left": _certificate_days(node),
     }
+
+
+def _key_server(node: Node) -> dict[str, Any] | None:
+    """The key server, and why it did not evaluate when it was last asked; None in plain mode."""
+    own = node.settings.key_server
+    if own is None:
+        return None
+    problem = node.epochs.coder.problem
+    return {
+        "name": own.name,
+        "address": own.address,
+        "problem": problem
+        and {
+            "reason": problem.reason.value,
+            "text": problem.text,
+            "since": problem.since.isoformat(timespec="seconds"),
+        },
+    }
+
+
+def _coarse(share: float) -> float:
+    """A share in steps: an exact one would tell whoever scrapes it what each request added."""
+    return math.floor(share / QUOTA_SHOWN_STEP + ROUNDING) * QUOTA_SHOWN_STEP
+
+
+def _moment(moment: dt.datetime | None) -> str | None:
+    return moment.isoformat(timespec="seconds") if moment else None
 
 
 def _certificate_days(node: Node) -> float | None:
@@ -187,7 +282,16 @@ def measure(node: Node) -> None:
     metrics.disk_free_bytes.set(state["vault"]["disk_free_bytes"])
     for partner, use in state["quotas"].items():
         for quota, share in use.items():
-            metrics.quota_used.labels(partner, quota).set(share)
+            metrics.quota_used.labels(partner, quota).set(_coarse(share))
+    for budget, share in state["budgets"].items():
+        metrics.budget_used.labels(budget).set(share)
+    metrics.approvals_waiting.set(state["approval"]["waiting"])
+    metrics.unencoded_records.clear()
+    trouble = (state["key_server"] or {}).get("problem")
+    for epoch in state["epochs"]:
+        if epoch["unencoded"]:
+            reason = trouble["reason"] if trouble else ""
+            metrics.unencoded_records.labels(epoch["epoch"], reason).set(epoch["unencoded"])
     node.instruments.runtime.key_epoch.clear()
     for index, epoch in enumerate(state["epochs"]):
         label = "overlap" if index else "current"

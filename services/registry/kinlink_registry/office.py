@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from kinlink_registry import backup, consent, ingest, links, node
+from kinlink_registry import approvals, backup, consent, ingest, links, node, protection, rounds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from kinlink_registry.domain import Consent, IngestRequest, LocalLink, Progress
+    from kinlink_registry.domain import Approval, Consent, IngestRequest, LocalLink, Progress
     from kinlink_registry.node import Node
 
 
@@ -29,6 +29,18 @@ class Office(Protocol):
 
     def set_consent(self, local_ids: Sequence[str], *, withdrawn: bool) -> Consent:
         """Withdraw or grant consent."""
+
+    def protect(self, local_ids: Sequence[str], kind: int) -> Consent:
+        """Set the protection of people, by its number in `domain.PROTECTIONS`."""
+
+    def approvals(self, *, decided: bool) -> Iterator[Approval]:
+        """Disclosures that wait for an officer, and those that were decided."""
+
+    def decide_approvals(self, ids: Sequence[str], *, approved: bool) -> Consent:
+        """Approve or deny disclosures."""
+
+    def leave_at_once(self, local_id: str, pass_id: str, reason: str) -> int:
+        """Let one record leave at once in one pass; returns how many handles left."""
 
     def local_links(self, local_id: str) -> Iterator[LocalLink]:
         """Links of one person, or of everyone for an empty id."""
@@ -57,6 +69,24 @@ class LocalOffice:
     def set_consent(self, local_ids: Sequence[str], *, withdrawn: bool) -> Consent:
         """Withdraw or grant consent."""
         return consent.set_consent(self._node, local_ids, withdrawn=withdrawn)
+
+    def protect(self, local_ids: Sequence[str], kind: int) -> Consent:
+        """Set the protection of people, by its number in `domain.PROTECTIONS`."""
+        return protection.protect(self._node, local_ids, kind)
+
+    def approvals(self, *, decided: bool) -> Iterator[Approval]:
+        """Disclosures that wait for an officer, and those that were decided."""
+        self._node.audit.write("list-approvals", "operator/local", decided=decided)
+        with self._node.vault.reading() as session:
+            yield from approvals.listed(session, self._node.vault.cipher, decided=decided)
+
+    def decide_approvals(self, ids: Sequence[str], *, approved: bool) -> Consent:
+        """Approve or deny disclosures."""
+        return approvals.decide(self._node, ids, approved=approved)
+
+    def leave_at_once(self, local_id: str, pass_id: str, reason: str) -> int:
+        """Let one record leave at once in one pass; returns how many handles left."""
+        return rounds.leave_at_once(self._node, local_id, pass_id, reason)
 
     def local_links(self, local_id: str) -> Iterator[LocalLink]:
         """Links of one person, or of everyone for an empty id."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from kinlink_core.encoding.keys import KeyFault
 from kinlink_core.errors import ForbiddenError, Reason
@@ -23,10 +23,14 @@ if TYPE_CHECKING:
     from kinlink_core.encoding.keys import AgreementKey
 
     from kinlink_registry.epochs import Epoch
+    from kinlink_registry.revocations import Revocations
 
 # A verified card is believed this long before its chain and dates are looked at again.
 CARD_TRUST_SECONDS = 300.0
 CARDS_MAX = 256
+
+# One handle, or a column of them.
+Handles = TypeVar("Handles")
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class Partner:
     pair_key: bytes = field(repr=False)  # K_AB
     own_is_left: bool
 
-    def ordered(self, own_handle: bytes, partner_handle: bytes) -> tuple[bytes, bytes]:
+    def ordered(self, own_handle: Handles, partner_handle: Handles) -> tuple[Handles, Handles]:
         """Handles of a pair, the one of the registry whose name sorts first in front."""
         if self.own_is_left:
             return own_handle, partner_handle
@@ -48,12 +52,19 @@ class Partners:
     """Verifies cards and derives registry-pair keys; may be used from any thread."""
 
     def __init__(
-        self, *, own: str, federation: str, authority: Path, agreement_key: AgreementKey
+        self,
+        *,
+        own: str,
+        federation: str,
+        authority: Path,
+        agreement_key: AgreementKey,
+        revocations: Revocations,
     ) -> None:
         self.own = own
         self._federation = federation
         self._authority = authority
         self._agreement_key = agreement_key
+        self._revocations = revocations
         self._lock = threading.Lock()
         self._trusted: dict[tuple[Card, bytes], float] = {}
 
@@ -61,11 +72,12 @@ class Partners:
         """Verify a card and return what is shared with its registry in an epoch.
 
         Raises:
-            ForbiddenError: `CARD_INVALID`, also for a card of this registry itself.
+            ForbiddenError: `CARD_INVALID`, also for a card of this registry itself; `REVOKED`.
         """
         if card.registry == self.own:
             raise ForbiddenError(Reason.CARD_INVALID, "The card is this registry's own.")
         self._verify(card)
+        self._revocations.check(card)
         try:
             pair_key = self._agreement_key.registry_pair_key(
                 card.agreement_public_key,

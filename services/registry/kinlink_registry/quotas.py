@@ -3,6 +3,11 @@
 Quotas are this registry's own policy. They bound what a linker and one partner together can learn:
 the share of records sealed towards a partner, pairs sealed in an epoch, subjects disclosed in a
 day.
+
+What is counted are records, but what was answered is remembered by handle. A used up quota that
+still answered any handle of a booked record would tell the linker which handles are of one record.
+Not guaranteed: the row at which a quota ends tells how many of the handles before it were of
+different records, once a partner and epoch.
 """
 
 from __future__ import annotations
@@ -10,9 +15,10 @@ from __future__ import annotations
 import datetime as dt
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 from kinlink_core.wire import Refusal
 
 from kinlink_registry import columns
@@ -20,6 +26,7 @@ from kinlink_registry import columns
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from kinlink_registry.columns import Bytes
     from kinlink_registry.epochs import Epoch
     from kinlink_registry.islands import Refusals
     from kinlink_registry.policy import Policy
@@ -45,6 +52,7 @@ def charge_sealing(
     policy: Policy,
     *,
     refs: Refs,
+    handles: Bytes,
     refusal: Refusals,
 ) -> None:
     """Refuse rows over quota in place, and book the others."""
@@ -53,36 +61,73 @@ def charge_sealing(
     refusal[rows[max(left, 0) :]] = Refusal.OVER_QUOTA
     rows = rows[: max(left, 0)]
     known = session.table(
-        "SELECT ref FROM sealed_toward WHERE epoch_id = ? AND partner = ?", [epoch.id, partner]
+        "SELECT ref, handle FROM sealed_toward WHERE epoch_id = ? AND partner = ?",
+        [epoch.id, partner],
     )
-    booked = columns.numbers(known["ref"])
-    fresh, first = np.unique(refs[rows], return_index=True)
-    new = ~np.isin(fresh, booked)
-    # Records in the order they are asked for: best islands first is the linker's business.
-    wanted = fresh[new][np.argsort(first[new])]
-    allowed = wanted[: max(_records_max(session, epoch, policy) - len(booked), 0)]
-    over = np.isin(refs[rows], wanted) & ~np.isin(refs[rows], allowed)
+    limit = _records_max(session, epoch, policy)
+    over = ~_within(known, refs[rows], handles[rows], limit)
     refusal[rows[over]] = Refusal.OVER_QUOTA
     session.run(
-        "INSERT INTO sealed_toward SELECT ?, ?, ref FROM allowed",
-        [epoch.id, partner],
-        allowed=columns.table(ref=allowed),
+        "INSERT INTO sealed_toward SELECT DISTINCT ?, ?, ref, handle FROM answered"
+        " ANTI JOIN (SELECT handle FROM sealed_toward WHERE epoch_id = ? AND partner = ?) AS known"
+        " USING (handle)",
+        [epoch.id, partner, epoch.id, partner],
+        answered=columns.table(ref=refs[rows[~over]], handle=handles[rows[~over]]),
     )
     _book(session, epoch, partner, SEALED_PAIRS, int((~over).sum()))
 
 
-def disclosures_left(session: Session, policy: Policy) -> int:
-    """Subjects that may still be disclosed today."""
+def _within(known: Any, refs: Refs, handles: Bytes, limit: int) -> npt.NDArray[np.bool_]:
+    """Which rows a quota allows, in the order they are asked for.
+
+    Handles that were answered before are answered again, whatever is left; new ones only up to the
+    row in which the last record of the quota is reached.
+    """
+    booked = np.unique(columns.numbers(known["ref"]))
+    seen = {handle.tobytes() for handle in columns.matrix(known["handle"])}
+    again = np.array([handle.tobytes() in seen for handle in handles], bool)
+    first = np.zeros(len(refs), bool)
+    first[np.unique(refs, return_index=True)[1]] = True
+    fresh = first & ~np.isin(refs, booked)
+    within: npt.NDArray[np.bool_] = again | (len(booked) + np.cumsum(fresh) <= limit)
+    if len(booked) >= limit:
+        within = again
+    return within
+
+
+def disclosures_left(session: Session, policy: Policy, linker: str) -> int:
+    """Subjects that may still be disclosed to a linker today (UTC)."""
     used = session.value(
-        "SELECT coalesce(sum(amount), 0) FROM usage WHERE kind = ? AND day = ?",
-        [DISCLOSED, _today()],
+        "SELECT coalesce(sum(amount), 0) FROM spent WHERE linker = ? AND day = ?",
+        [linker, _today()],
     )
     return max(policy.disclosures_per_day_max - int(used), 0)
 
 
-def book_disclosures(session: Session, epoch: Epoch, partner: str, amount: int) -> None:
-    """Count disclosed subjects."""
+def book_disclosures(
+    session: Session, epoch: Epoch, partner: str, linker: str, amount: int
+) -> None:
+    """Count disclosed subjects, of the partner's quota and of the linker's budget."""
     _book(session, epoch, partner, DISCLOSED, amount)
+    if amount:
+        session.run("INSERT INTO spent VALUES (?, ?, ?)", [linker, _today(), amount])
+
+
+def budgets(session: Session, epochs: Sequence[Epoch], policy: Policy) -> dict[str, float]:
+    """The use of what all partners share, each from 0 to 1, where it is highest.
+
+    `sealed_pairs` of an epoch, and `disclosures` to one linker today.
+    """
+    sealed = max((_spent(session, epoch, SEALED_PAIRS) for epoch in epochs), default=0)
+    disclosed = session.value(
+        "SELECT max(total) FROM"
+        " (SELECT sum(amount) AS total FROM spent WHERE day = ? GROUP BY linker)",
+        [_today()],
+    )
+    return {
+        SEALED_PAIRS: _share(sealed, policy.sealed_pairs_per_epoch_max),
+        "disclosures": _share(int(disclosed or 0), policy.disclosures_per_day_max),
+    }
 
 
 def used(session: Session, epochs: Sequence[Epoch], policy: Policy) -> dict[str, Used]:
@@ -91,7 +136,8 @@ def used(session: Session, epochs: Sequence[Epoch], policy: Policy) -> dict[str,
     for epoch in epochs:
         limit = _records_max(session, epoch, policy)
         rows = session.rows(
-            "SELECT partner, count(*) FROM sealed_toward WHERE epoch_id = ? GROUP BY partner",
+            "SELECT partner, count(DISTINCT ref) FROM sealed_toward WHERE epoch_id = ?"
+            " GROUP BY partner",
             [epoch.id],
         )
         for partner, records in rows:
@@ -109,6 +155,10 @@ def used(session: Session, epochs: Sequence[Epoch], policy: Policy) -> dict[str,
         )
         for partner in shares.keys() | disclosed.keys()
     }
+
+
+def _share(used: int, limit: int) -> float:
+    return used / limit if limit else 1.0
 
 
 def _records_max(session: Session, epoch: Epoch, policy: Policy) -> int:

@@ -7,9 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kinlink_core.runtime.files import SECRET_FILE_MODE
-
-from kinlink_registry.home import make_directory
+from kinlink_core.runtime.files import SECRET_FILE_MODE, make_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -45,7 +45,7 @@ CHUNK_ROWS = 4096
 
 @dataclass(frozen=True)
 class PairRows:
-    """Own side of pairs to seal; arrays of one length."""
+    """Own side of pairs to sieve or seal; arrays of one length."""
 
     refs: Refs  # -1 where refused
     own_handles: Bytes
@@ -55,26 +55,21 @@ class PairRows:
 
 
 def sieve(
-    schema: Schema,
-    partner: Partner,
-    islands: Islands,
-    opened: Opened,
-    *,
-    refs: Refs,
-    island_index: npt.NDArray[np.uint32],
-    refusal: Refusals,
+    schema: Schema, partner: Partner, islands: Islands, opened: Opened, rows: PairRows
 ) -> npt.NDArray[np.uint64]:
-    """64 masked bits a row; `opened` holds at least the records of the answered rows."""
-    words = np.frombuffer(bytearray(os.urandom(8 * len(refs))), np.uint64)
-    rows = np.flatnonzero(refusal == Refusal.ANSWERED)
+    """64 masked bits a pair; `opened` holds at least the records of the answered rows."""
+    words = np.frombuffer(bytearray(os.urandom(8 * len(rows.refs))), np.uint64)
+    answered = np.flatnonzero(rows.refusal == Refusal.ANSWERED)
     sieve_keys = {
         index: keys.sieve_key(key) for index, key in _island_keys(partner, islands).items()
     }
-    for start in range(0, len(rows), CHUNK_ROWS):
-        chunk = rows[start : start + CHUNK_ROWS]
-        fixed, _ = opened.gather(schema, refs[chunk])
-        chosen = [sieve_keys[index] for index in island_index[chunk].tolist()]
-        words[chunk] = sieve_words(chosen, split_fixed(schema, fixed).record_sketch)
+    for start in range(0, len(answered), CHUNK_ROWS):
+        chunk = answered[start : start + CHUNK_ROWS]
+        fixed, _ = opened.gather(schema, rows.refs[chunk])
+        chosen = [sieve_keys[index] for index in rows.island_index[chunk].tolist()]
+        handles = partner.ordered(rows.own_handles[chunk], rows.partner_handles[chunk])
+        pairs = [pair.tobytes() for pair in np.concatenate(handles, axis=1)]
+        words[chunk] = sieve_words(chosen, pairs, split_fixed(schema, fixed).record_sketch)
     return words
 
 

@@ -8,9 +8,11 @@ import numpy as np
 from kinlink.registry.v1 import registry_pb2 as pb
 from kinlink.registry.v1 import registry_pb2_grpc
 from kinlink.type.v1 import profile_pb2, stream_pb2
-from kinlink_core.encoding.keys import ENCODING_VERSION
+from kinlink_core.encoding.keys import ENCODING_VERSION, MODE_KEY_SERVER, MODE_PLAIN
+from kinlink_core.errors import NotFoundError, PreconditionError, Reason
 from kinlink_core.runtime.identity import Role
 from kinlink_core.runtime.interceptor import caller
+from kinlink_core.runtime.purpose import check_purpose
 from kinlink_core.runtime.server import Service
 from kinlink_core.wire import (
     DiscloseAsk,
@@ -29,6 +31,8 @@ from kinlink_core.wire import (
 
 from kinlink_registry import answers, links
 from kinlink_registry.link_messages import TEXT_CHARACTERS_MAX, read_link, read_text
+from kinlink_registry.policy import Asker
+from kinlink_registry.subjects import NO_EPOCH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,10 +49,15 @@ POLICY = {
     "ProveMembership": _LINKER,
     "RefineTokens": _LINKER,
     "StreamSieve": _LINKER,
+    "ExchangeDecisions": _LINKER,
     "StreamSealedPairs": _LINKER,
     "StreamChancePairs": _LINKER,
     "DiscloseSubjects": _LINKER,
     "PublishLinks": _LINKER,
+}
+_MODES = {
+    MODE_PLAIN: profile_pb2.MODE_PLAIN,
+    MODE_KEY_SERVER: profile_pb2.MODE_KEY_SERVER,
 }
 
 
@@ -72,12 +81,18 @@ class RegistryServicer(registry_pb2_grpc.RegistryServiceServicer):
 
     def GetRegistry(  # noqa: N802
         self,
-        request: pb.GetRegistryRequest,  # noqa: ARG002
+        request: pb.GetRegistryRequest,
         context: Any,  # noqa: ARG002
     ) -> pb.GetRegistryResponse:
-        """Identity, profiles and feed position."""
+        """Identity, profiles and feed position; the purpose of a linkage is refused here first."""
+        if request.purpose:
+            self._asker(request)
         found = answers.profile(self._node)
-        self._audit("GetRegistry")
+        self._audit(
+            "GetRegistry",
+            linkage_id=read_text(request.linkage_id, "linkage_id"),
+            purpose=request.purpose,
+        )
         return pb.GetRegistryResponse(
             registry=self._node.name,
             profiles=[self._profile(epoch) for epoch in found.epochs],
@@ -161,6 +176,7 @@ class RegistryServicer(registry_pb2_grpc.RegistryServiceServicer):
         context: Any,  # noqa: ARG002
     ) -> Iterator[pb.StreamSieveResponse]:
         """Masked words inside proven islands."""
+        self._asker(request)
         partner, rows = answers.sieve(
             self._node,
             self._partners,
@@ -175,12 +191,39 @@ class RegistryServicer(registry_pb2_grpc.RegistryServiceServicer):
         header = stream_pb2.StreamHeader(epoch=request.epoch, rows=rows.rows)
         yield from write_stream(pb.StreamSieveResponse, header, parts)
 
+    def ExchangeDecisions(  # noqa: N802
+        self,
+        request: pb.ExchangeDecisionsRequest,
+        context: Any,  # noqa: ARG002
+    ) -> pb.ExchangeDecisionsResponse:
+        """Ask and tell a partner about decided pairs."""
+        partner, said = answers.exchange_decisions(
+            self._node,
+            self._partners,
+            epoch=request.epoch,
+            card=read_card(request.partner),
+            question=request.question,
+            answer=request.answer,
+        )
+        self._audit(
+            "ExchangeDecisions",
+            epoch=request.epoch,
+            partner=partner.name,
+            linkage_id=request.linkage_id[:TEXT_CHARACTERS_MAX],
+            answered=bool(said.answer),
+            unanswered=said.unanswered,
+        )
+        return pb.ExchangeDecisionsResponse(
+            question=said.question, answer=said.answer, unanswered=said.unanswered
+        )
+
     def StreamSealedPairs(  # noqa: N802
         self,
         request: pb.StreamSealedPairsRequest,
         context: Any,  # noqa: ARG002
     ) -> Iterator[pb.StreamSealedPairsResponse]:
         """One side of sealed pairs."""
+        self._asker(request)
         partner, stream = answers.seal(
             self._node,
             self._partners,
@@ -200,6 +243,7 @@ class RegistryServicer(registry_pb2_grpc.RegistryServiceServicer):
         context: Any,  # noqa: ARG002
     ) -> Iterator[pb.StreamChancePairsResponse]:
         """One side of random pairs."""
+        self._asker(request)
         partner, stream = answers.chance_pairs(
             self._node,
             self._partners,
@@ -222,6 +266,7 @@ class RegistryServicer(registry_pb2_grpc.RegistryServiceServicer):
             self._partners,
             epoch=request.epoch,
             card=read_card(request.partner),
+            asker=self._asker(request),
             asked=DiscloseAsk.read(request),
         )
         self._account("DiscloseSubjects", "disclose", request, partner.name, answer.refusal)
@@ -237,10 +282,11 @@ class RegistryServicer(registry_pb2_grpc.RegistryServiceServicer):
         published = [read_link(message) for message in request.links]
         missing = [read_text(name, "missing_registries") for name in request.missing_registries]
         with self._node.vault.writing() as session:
-            epoch = self._node.epochs.served(session, request.epoch)
-            done = links.publish(
-                session, epoch.id, read_text(request.linkage_id, "linkage_id"), missing, published
-            )
+            number = self._node.epochs.number(session, request.epoch)
+            linkage_id = read_text(request.linkage_id, "linkage_id")
+            done = links.publish(session, number, linkage_id, missing, published)
+            if number == NO_EPOCH and done.unknown == len(published):
+                raise NotFoundError(Reason.EPOCH_UNKNOWN)
         received = self._node.instruments.registry.links_received
         for outcome in ("stored", "removed", "unknown"):
             received.labels(outcome).inc(getattr(done, outcome))
@@ -261,10 +307,25 @@ class RegistryServicer(registry_pb2_grpc.RegistryServiceServicer):
             federation=self._node.settings.federation,
             schema_fingerprint=epoch.schedule.context.fingerprint,
             encoding_version=ENCODING_VERSION,
-            mode=profile_pb2.MODE_PLAIN,
+            mode=_MODES[epoch.schedule.context.mode],
             epoch=epoch.name,
             canary=self._node.epochs.canary(epoch),
+            parts=[
+                profile_pb2.EncodingPart(name=name, digest=digest)
+                for name, digest in self._node.epochs.parts(epoch).items()
+            ],
         )
+
+    def _asker(self, request: Any) -> Asker:
+        """Who asks and why; refuses a purpose that the policy does not allow, and audits that."""
+        linkage_id = read_text(request.linkage_id, "linkage_id")
+        purpose = check_purpose(request.purpose) if request.purpose else ""
+        try:
+            self._node.policy.check_purpose(purpose)
+        except PreconditionError:
+            self._audit("purpose-refused", linkage_id=linkage_id, purpose=purpose)
+            raise
+        return Asker(caller().name, linkage_id, purpose)
 
     def _label(self, partner: str) -> str:
         """A partner's name as a label: one that is not verified must not make labels of its own."""
@@ -284,7 +345,8 @@ class RegistryServicer(registry_pb2_grpc.RegistryServiceServicer):
             action,
             epoch=request.epoch,
             partner=partner,
-            linkage_id=getattr(request, "linkage_id", "")[:TEXT_CHARACTERS_MAX],
+            linkage_id=request.linkage_id,
+            purpose=request.purpose,
             asked=len(refusal),
             answered=answered,
             **{f"refused_{code.name.lower()}": amount for code, amount in found.items()},

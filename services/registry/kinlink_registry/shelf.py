@@ -21,6 +21,8 @@ from kinlink_registry.encodings import sketch_place
 from kinlink_registry.records import record_place
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from kinlink_core.encoding.encode import Column
     from kinlink_core.encoding.schema import Schema
 
@@ -65,16 +67,23 @@ class Shelf:
         self._record_bytes = fixed_bytes(schema) + VALUES_BYTES
         self._budget_bytes = budget_bytes
         self._lock = threading.Lock()
-        self._kept: dict[int, Opened] = {}
+        # By the mark of the epoch: its number is given again once it was retired.
+        self._kept: dict[str, Opened] = {}
 
     def fetch(self, session: Session, epoch: Epoch, refs: Refs) -> Opened:
         """Open at least these records, as the session sees them."""
         rows = session.value("SELECT count(*) FROM sketch WHERE epoch_id = ?", [epoch.id])
         if rows * self._record_bytes > self._budget_bytes:
             with self._lock:
-                self._kept.pop(epoch.id, None)
+                self._kept.pop(epoch.mark, None)
             return self._open(session, epoch, np.unique(refs))
         return self._everyone(session, epoch)
+
+    def keep_only(self, epochs: Iterable[Epoch]) -> None:
+        """Close what is open of all other epochs: they were retired."""
+        marks = {epoch.mark for epoch in epochs}
+        with self._lock:
+            self._kept = {mark: opened for mark, opened in self._kept.items() if mark in marks}
 
     def clear(self) -> None:
         """Close all; after another vault took this one's place."""
@@ -87,12 +96,12 @@ class Shelf:
                 "SELECT ref, version FROM sketch WHERE epoch_id = ? ORDER BY ref", [epoch.id]
             )
             refs, versions = columns.numbers(now["ref"]), columns.numbers(now["version"])
-            kept = self._kept.get(epoch.id)
+            kept = self._kept.get(epoch.mark)
             if kept is None:
                 opened = self._open(session, epoch, refs)
             else:
                 opened = self._caught_up(session, epoch, kept, refs, versions)
-            self._kept[epoch.id] = opened
+            self._kept[epoch.mark] = opened
             return opened
 
     def _caught_up(

@@ -55,18 +55,28 @@ def state(found: dict[str, Any]) -> None:
     console.print(f"{found['registry']} in {found['federation']}, schema {found['schema']['name']}")
     records = found["records"]
     console.print(
-        f"{records['live']} records live, {records['withdrawn']} withdrawn; {found['links']} links;"
+        f"{records['live']} records live, {records['withdrawn']} withdrawn,"
+        f" {records['hidden']} hidden; {found['links']} links;"
         f" feed at {found['feed']['last_sequence']}"
     )
+    approval = found["approval"]
+    if approval["records"] or approval["waiting"]:
+        console.print(
+            f"{approval['records']} records disclosed by approval only;"
+            f" {approval['waiting']} disclosures wait (approvals list)"
+        )
+    console.print(_mode(found))
     days = found["certificate_days_left"]
     console.print("no certificate installed" if days is None else f"certificate: {days} days left")
     if found["epochs"]:
-        table = Table("epoch", "served", "records", "tokens", "canary", title="Epochs")
+        heads = ("epoch", "served", "records", "not encoded yet", "tokens", "canary")
+        table = Table(*heads, title="Epochs")
         for epoch in found["epochs"]:
             table.add_row(
                 epoch["epoch"],
                 "yes" if epoch["served"] else "encoding",
                 str(epoch["records"]),
+                str(epoch["unencoded"]),
                 str(epoch["handles"]),
                 epoch["canary"],
             )
@@ -78,6 +88,51 @@ def state(found: dict[str, Any]) -> None:
         for partner, use in found["quotas"].items():
             table.add_row(partner, _SHARE.format(use["sealed"]), _SHARE.format(use["disclosed"]))
         console.print(table)
+        sealed, disclosed = found["budgets"]["sealed_pairs"], found["budgets"]["disclosures"]
+        console.print(
+            f"of all partners together: {_SHARE.format(sealed)} of the epoch's sealed pairs,"
+            f" {_SHARE.format(disclosed)} of a linker's disclosures today"
+        )
+
+
+def unencoded(found: dict[str, Any]) -> None:
+    """Say how many records wait for the key server, and why; nothing where none does."""
+    most = max((epoch["unencoded"] for epoch in found["epochs"]), default=0)
+    if most:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(
+            f"{most} records are kept and not encoded yet. {_mode(found)}", markup=False
+        )
+
+
+def _mode(found: dict[str, Any]) -> str:
+    server = found["key_server"]
+    if server is None:
+        return "plain mode: no key server"
+    problem = server["problem"]
+    if problem is None:
+        return f"key server {server['name']} at {server['address']}"
+    return f"key server {server['name']}: {problem['text']} ({problem['reason']})"
+
+
+def approvals(found: Sequence[dict[str, Any]]) -> None:
+    """Print disclosures of protected people that were asked for."""
+    console = Console(highlight=False)
+    if not found:
+        console.print("Nothing waits for an officer.")
+        return
+    table = Table("approval", "id", "partner", "weight", "purpose", "linker", "asked at", "state")
+    for each in found:
+        table.add_row(
+            each["id"],
+            each["local_id"] or "(gone)",
+            each["partner"],
+            f"{each['match_weight']:.1f}",
+            each["purpose"] or "-",
+            each["linker"],
+            each["asked_at"],
+            each["state"],
+        )
+    console.print(table)
 
 
 def links(found: Sequence[dict[str, Any]], local_id: str) -> None:
@@ -91,7 +146,7 @@ def links(found: Sequence[dict[str, Any]], local_id: str) -> None:
         missed = link["missing_registries"]
         table.add_row(
             link["id"],
-            link["partner"],
+            f"{link['partner']} (revoked)" if link["partner_revoked"] else link["partner"],
             link["person_id"] or "below the threshold",
             f"{link['match_weight']:.1f}",
             f"{link['match_probability']:.3f}",

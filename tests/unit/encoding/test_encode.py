@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
+import pytest
 from kinlink_core.encoding import keys
 from kinlink_core.encoding.canary import canary_digest
 from kinlink_core.encoding.encode import EncodedBatch, Encoder, split_fixed
@@ -23,8 +26,10 @@ passes:
 SCHEMA = parse_schema(TEXT, source="test")
 
 
-def schedule(secret: bytes = bytes(32), schema: Schema = SCHEMA) -> keys.KeySchedule:
-    context = keys.Context(keys.MODE_PLAIN, "test", "e1", schema.fingerprint())
+def schedule(
+    secret: bytes = bytes(32), schema: Schema = SCHEMA, mode: str = keys.MODE_PLAIN
+) -> keys.KeySchedule:
+    context = keys.Context(mode, "test", "e1", schema.fingerprint())
     return keys.KeySchedule(context, keys.EpochSecret("e1", secret))
 
 
@@ -108,18 +113,49 @@ def test_another_secret_shares_no_token() -> None:
     assert not {bytes(t) for t in one.blocking.token} & {bytes(t) for t in other.blocking.token}
 
 
-def test_the_evaluator_of_a_key_server_changes_every_token() -> None:
-    class Doubler:
-        def evaluate(self, inputs: list[bytes]) -> list[bytes]:
-            return [value + value for value in inputs]
+class Served:
+    """A key server of which only the shape is right, and what it was asked for."""
 
-    columns: dict[str, list[str | None]] = {
-        "family": ["li"], "given": ["mei"], "dob": ["19600501"], "address": ["1 long street"],
-    }  # fmt: skip
-    plain = Encoder(SCHEMA, schedule()).encode(columns)
-    served = Encoder(SCHEMA, schedule(), Doubler()).encode(columns)
-    assert (plain.fixed == served.fixed).all()
+    def __init__(self) -> None:
+        self.asked: dict[str, set[bytes]] = {}
+
+    def evaluate(self, pass_id: str, inputs: list[bytes]) -> list[bytes]:
+        self.asked.setdefault(pass_id, set()).update(inputs)
+        return [hashlib.sha512(pass_id.encode() + value).digest() for value in inputs]
+
+
+ONE: dict[str, list[str | None]] = {
+    "family": ["li", "wang"],
+    "given": ["mei", "mei"],
+    "dob": ["19600501", None],
+    "address": ["1 long street", "quay 7"],
+}
+
+
+def test_the_evaluator_of_a_key_server_changes_every_token_and_nothing_else() -> None:
+    plain = Encoder(SCHEMA, schedule()).encode(ONE)
+    served = Encoder(SCHEMA, schedule(mode=keys.MODE_KEY_SERVER)).encode(ONE, Served())
+    assert len(plain.blocking.row) == len(served.blocking.row)
     assert not {bytes(t) for t in plain.blocking.token} & {bytes(t) for t in served.blocking.token}
+
+
+def test_a_schedule_of_one_mode_takes_no_evaluation_of_another() -> None:
+    with pytest.raises(keys.KeyFault, match="64 bytes"):
+        Encoder(SCHEMA, schedule(mode=keys.MODE_KEY_SERVER)).encode(ONE)
+    with pytest.raises(keys.KeyFault, match="0 bytes"):
+        Encoder(SCHEMA, schedule()).encode(ONE, Served())
+
+
+def test_the_blocking_inputs_of_a_batch_are_those_the_evaluator_is_asked_for() -> None:
+    encoder, served = Encoder(SCHEMA, schedule(mode=keys.MODE_KEY_SERVER)), Served()
+    batch = encoder.encode(ONE, served)
+    found = encoder.blocking_inputs(ONE)
+    assert {each.pass_id: set(each.inputs) for each in found} == served.asked
+    for index, each in enumerate(found):
+        assert len(each.inputs) == len(set(each.inputs))
+        assert set(each.input_index.tolist()) == set(range(len(each.inputs)))
+        rows = batch.blocking.row[batch.blocking.pass_index == index]
+        assert sorted(each.row.tolist()) == sorted(rows.tolist())
 
 
 def test_encoding_does_not_depend_on_the_batch() -> None:

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from kinlink_core.encoding import keys
 
 CONTEXT = keys.Context(keys.MODE_PLAIN, "test", "2026-11", "f" * 64)
+EVALUATIONS = {keys.MODE_PLAIN: b"", keys.MODE_KEY_SERVER: b"y" * keys.EVALUATION_BYTES}
 SECRET = keys.EpochSecret("2026-11", bytes(range(32)))
 SCHEDULE = keys.KeySchedule(CONTEXT, SECRET)
 
 
-def blocking_key(value: bytes = b"value", y: bytes = b"") -> bytes:
-    return SCHEDULE.blocking_keys([keys.blocking_input("name", 0, (value,))], [y])[0]
+def blocking_key(value: bytes = b"value") -> bytes:
+    return SCHEDULE.blocking_keys([keys.blocking_input("name", 0, (value,))], [b""])[0]
 
 
 def test_extract_and_expand_give_the_rfc_5869_vector() -> None:
@@ -46,10 +47,11 @@ def test_length_prefixes_keep_different_lists_apart(a: list[bytes], b: list[byte
 
 def test_blocking_keys_follow_the_written_formula() -> None:
     x = keys.blocking_input("name", 0, (b"value",))
-    salt = hashlib.sha256(CONTEXT.to_bytes()).digest()
-    assert blocking_key(y=b"evaluation") == keys.extract(
-        salt, keys.lp(SECRET.secret) + keys.lp(b"evaluation", x)
-    )
+    for mode, y in EVALUATIONS.items():
+        context = keys.Context(mode, "test", "2026-11", "f" * 64)
+        salt = hashlib.sha256(context.to_bytes()).digest()
+        derived = keys.KeySchedule(context, SECRET).blocking_keys([x], [y])
+        assert derived == [keys.extract(salt, keys.lp(SECRET.secret) + keys.lp(y, x))]
 
 
 @pytest.mark.parametrize(
@@ -62,7 +64,7 @@ def test_blocking_keys_follow_the_written_formula() -> None:
 )
 def test_every_part_of_the_context_changes_every_token(other: keys.Context) -> None:
     x = [keys.blocking_input("name", 0, (b"value",))]
-    changed = keys.KeySchedule(other, SECRET).blocking_keys(x, [b""])[0]
+    changed = keys.KeySchedule(other, SECRET).blocking_keys(x, [EVALUATIONS[other.mode]])[0]
     assert keys.token(changed) != keys.token(blocking_key())
 
 

@@ -87,7 +87,7 @@ def test_hamming_of_sealed_is_hamming_of_the_sampled_sketches(a: str, b: str) ->
     key = pair_keys(1)[0]
     sealed = seal(people, [key, key])
     left, right = sketches(people)[:, 0]
-    stream = np.frombuffer(hashlib.shake_128(key + b"seal").digest(2 + 128), np.uint8)[2:]
+    stream = np.frombuffer(hashlib.shake_128(key + b"seal").digest(128), np.uint8)
     choice = np.stack([stream & 7, (stream >> 4) & 7], axis=1).reshape(-1)
     sampled = ((left ^ right) >> choice) & 1
     column = sealed.fields[0].sketch
@@ -193,25 +193,48 @@ def test_missing_values_look_like_present_ones() -> None:
     assert uniform_bits(batch.fields[1].tags)
 
 
-def test_sieve_words_compare_inside_an_island_and_nowhere_else() -> None:
+def test_the_xor_of_a_pair_does_not_tell_which_bytes_of_the_sketches_differ() -> None:
+    # Whoever knows the sketch keys would read both values out of it.
+    rows = 4000
+    people: list[Person] = [{"name": "Li Meizhi"}, {"name": "Wang Dashan"}]
+    left, right = sketches(people)[:, 0]
+    differing = np.unpackbits((left ^ right).reshape(-1, 1), axis=1).mean(axis=1)
+    seal_keys = pair_keys(rows)
+    one, other = (seal([person] * rows, seal_keys).fields[0].sketch for person in people)
+    assert one is not None
+    assert other is not None
+    seen = np.unpackbits(one ^ other, axis=1)
+    assert abs(seen.mean() - differing.mean()) < 0.01
+    assert abs(np.corrcoef(seen.mean(axis=0), differing)[0, 1]) < 4 / np.sqrt(256)
+    # The same test does see it before the bits are shuffled.
+    sampled = np.unpackbits((left ^ right).reshape(-1, 1), axis=1)
+    chosen = sampled[np.arange(256), np.random.default_rng(3).integers(0, 8, (rows, 256))]
+    assert np.corrcoef(chosen.mean(axis=0), differing)[0, 1] > 0.9
+
+
+def test_sieve_words_compare_in_a_pair_and_nowhere_else() -> None:
     rng = np.random.default_rng(1)
     records = rng.integers(0, 256, (1000, 256), np.uint8)
     noisy = records ^ (rng.random((1000, 256, 8)) < 0.1).astype(np.uint8).dot(
         1 << np.arange(8)
     ).astype(np.uint8)
-    island = pair_keys(1000, "island")
-    distance = np.bitwise_count(sieve_words(island, records) ^ sieve_words(island, noisy)) / 64
+    island, handles = pair_keys(1000, "island"), pair_keys(1000, "handles")
+    words = sieve_words(island, handles, records)
+    distance = np.bitwise_count(words ^ sieve_words(island, handles, noisy)) / 64
     assert abs(distance.mean() - 0.1) < 4 * np.sqrt(0.09 / 64_000)
-    elsewhere = np.bitwise_count(
-        sieve_words(island, records) ^ sieve_words(pair_keys(1000, "x"), noisy)
-    )
-    assert abs(elsewhere.mean() / 64 - 0.5) < 4 * np.sqrt(0.25 / 64_000)
+    for elsewhere in (
+        sieve_words(pair_keys(1000, "x"), handles, noisy),
+        sieve_words(island, pair_keys(1000, "y"), noisy),
+    ):
+        differing = np.bitwise_count(words ^ elsewhere)
+        assert abs(differing.mean() / 64 - 0.5) < 4 * np.sqrt(0.25 / 64_000)
 
 
-def test_sieve_words_alone_are_uniform() -> None:
+def test_sieve_words_alone_are_uniform_also_in_one_island() -> None:
     rows = BITS // 64
     same = np.tile(np.random.default_rng(2).integers(0, 256, (1, 256), np.uint8), (rows, 1))
-    assert uniform_bits(sieve_words(pair_keys(rows), same).view(np.uint8))
+    words = sieve_words(pair_keys(1) * rows, pair_keys(rows, "handles"), same)
+    assert uniform_bits(words.view(np.uint8))
 
 
 def test_a_record_tag_opens_only_for_its_pair_and_side() -> None:

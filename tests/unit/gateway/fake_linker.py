@@ -182,15 +182,23 @@ class FakeLinker:
         return tuple(self.registries[name] for name in sorted(self.registries))
 
     def create_linkage(
-        self, *, threshold_probability: float | None, registries: tuple[str, ...], purpose: str
+        self,
+        *,
+        threshold_probability: float | None,
+        registries: tuple[str, ...],
+        purpose: str,
+        requested_by: str,
     ) -> Linkage:
-        self._begin(f"create_linkage {threshold_probability} {registries} {purpose}")
+        order = f"{threshold_probability} {registries} {requested_by}: {purpose}"
+        self._begin(f"create_linkage {order}")
         linkage = Linkage(
             id=f"lk-new{len(self.linkages)}",
             state=LinkageState.PENDING,
             epoch="2026-11",
             threshold_probability=threshold_probability or 0.5,
             created_at=START + timedelta(days=1),
+            purpose=purpose,
+            requested_by=requested_by,
         )
         self.linkages[linkage.id] = linkage
         return linkage

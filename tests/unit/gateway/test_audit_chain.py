@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from kinlink_core.errors import InvalidInputError, PreconditionError, UnavailableError
+from kinlink_core.runtime.audit import Head
 from kinlink_gateway.audit import Access, AuditQuery, AuditTrail
 from kinlink_gateway.store import Store
 from sqlalchemy import text
@@ -44,7 +45,7 @@ def tamper(store: Store, *statements: str) -> None:
 
 def test_an_empty_chain_holds(trail: AuditTrail) -> None:
     found = trail.verify()
-    assert (found.entries, found.fault) == (0, "")
+    assert (found.entries, found.faults) == (0, ())
 
 
 def test_entries_are_numbered_from_one_and_each_seals_the_one_before(trail: AuditTrail) -> None:
@@ -52,7 +53,7 @@ def test_entries_are_numbered_from_one_and_each_seals_the_one_before(trail: Audi
     assert (first.sequence, second.sequence) == (1, 2)
     assert second.previous_hash == first.hash
     found = trail.verify()
-    assert (found.entries, found.head, found.fault) == (2, second.hash, "")
+    assert (found.entries, found.head.hash, found.faults) == (2, second.hash, ())
 
 
 def test_a_chain_longer_than_one_batch_is_verified(
@@ -83,21 +84,21 @@ def test_a_changed_column_breaks_the_chain(
     for number in range(3):
         trail.write(access(number))
     tamper(store, f"UPDATE audit_entry SET {assignment} WHERE sequence = 2")
-    assert trail.verify().fault == "entry 2 was changed after it was written"
+    assert trail.verify().faults == ("entry 2 was changed after it was written",)
 
 
 def test_a_removed_entry_breaks_the_chain(trail: AuditTrail, store: Store) -> None:
     for number in range(3):
         trail.write(access(number))
     tamper(store, "DELETE FROM audit_entry WHERE sequence = 2")
-    assert trail.verify().fault == "entry 2 is missing"
+    assert trail.verify().faults == ("entry 2 is missing",)
 
 
 def test_a_cut_off_tail_shows(trail: AuditTrail, store: Store) -> None:
     for number in range(3):
         trail.write(access(number))
     tamper(store, "DELETE FROM audit_entry WHERE sequence > 1")
-    assert trail.verify().fault == "entries 2 to 3 are missing"
+    assert trail.verify().faults == ("entries 2 to 3 are missing",)
 
 
 def test_an_entry_beyond_the_head_shows(trail: AuditTrail, store: Store) -> None:
@@ -108,7 +109,7 @@ def test_an_entry_beyond_the_head_shows(trail: AuditTrail, store: Store) -> None
         "UPDATE audit_head SET sequence = 2, "
         "hash = (SELECT hash FROM audit_entry WHERE sequence = 2)",
     )
-    assert trail.verify().fault == "entries after 2 are not in the chain"
+    assert trail.verify().faults == ("entries after 2 are not in the chain",)
 
 
 def test_a_rewritten_chain_holds_by_itself_but_not_against_an_anchor(
@@ -116,17 +117,17 @@ def test_a_rewritten_chain_holds_by_itself_but_not_against_an_anchor(
 ) -> None:
     trail.write(access(1))
     noted = trail.write(access(2))
-    anchor = (noted.sequence, noted.hash)
+    anchor = Head(noted.sequence, noted.hash)
     trail.write(access(3))
-    assert trail.verify(anchor=anchor).fault == ""
+    assert trail.verify(anchor).faults == ()
     forged_store = Store(f"sqlite:///{tmp_path / 'forged.db'}")
     forged_store.migrate()
     forged = AuditTrail(forged_store)
     for number in (1, 9, 3):
         forged.write(access(number))
-    assert forged.verify().fault == ""
-    assert forged.verify(anchor=anchor).fault == "the chain does not contain the anchor"
-    assert forged.verify(anchor=(9, noted.hash)).fault == "the chain does not contain the anchor"
+    assert forged.verify().faults == ()
+    assert forged.verify(anchor).faults == ("the chain does not contain the anchor",)
+    assert forged.verify(Head(9, noted.hash)).faults == ("the chain does not contain the anchor",)
     forged_store.close()
 
 
@@ -147,7 +148,7 @@ def test_threads_write_one_unbroken_chain(trail: AuditTrail) -> None:
     with ThreadPoolExecutor(12) as pool:
         list(pool.map(trail.write, (access(number) for number in range(150))))
     found = trail.verify()
-    assert (found.entries, found.fault) == (150, "")
+    assert (found.entries, found.faults) == (150, ())
 
 
 WRITER = """
@@ -171,7 +172,7 @@ def test_processes_write_one_unbroken_chain(tmp_path: Path, trail: AuditTrail) -
     ]
     assert [writer.wait(60) for writer in writers] == [0, 0, 0]
     found = trail.verify()
-    assert (found.entries, found.fault) == (75, "")
+    assert (found.entries, found.faults) == (75, ())
 
 
 def test_entries_are_found_by_actor_and_action_and_paged(trail: AuditTrail) -> None:
@@ -192,7 +193,7 @@ def test_a_write_that_fails_leaves_no_trace(trail: AuditTrail, store: Store) -> 
     with pytest.raises(UnavailableError, match="no space"):
         trail.write(access(2))
     tamper(store, "DROP TRIGGER full")
-    assert trail.verify().fault == ""
+    assert trail.verify().faults == ()
     assert trail.write(access(3)).sequence == 2
 
 

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from kinlink_core.errors import UnavailableError
+from kinlink_core.runtime.audit import AuditLog
 from kinlink_core.runtime.metrics import LinkerMetrics
 from kinlink_linker import score
 from kinlink_linker.agreement import OwnProfile
 from kinlink_linker.domain import Linkage, LinkageOrder, LinkageState, Threshold
 from kinlink_linker.duck import DuckLimits
+from kinlink_linker.journal import Journal
 from kinlink_linker.model import LevelParameters, Model, PassModel, level_labels
 from kinlink_linker.node import Node, NodeLimits
 from prometheus_client import CollectorRegistry
@@ -21,6 +23,8 @@ from unit.linker.fake_registry import FEDERATION, SCHEMA, FakePeer, FakeRegistry
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from kinlink_linker.peer import Errand
 
 MODEL = "given"
 PLACES = ("aa", "bb", "cc", "dd", "ee")
@@ -72,6 +76,7 @@ class Centre:
         self.peers: list[FakePeer] = []
         own = OwnProfile(FEDERATION, SCHEMA.fingerprint(), "v1", "plain")
         self.metrics = LinkerMetrics(CollectorRegistry())
+        self.journal = Journal(AuditLog(home / "audit.jsonl"))
         self.node = Node(
             home,
             SCHEMA,
@@ -86,13 +91,14 @@ class Centre:
             registries=list(self.fakes),
             dial=self.dial,
             verify_card=lambda _name, _card: None,
+            journal=self.journal,
         )
         self.node.models.save(MODEL, given_model().to_json())
 
-    def dial(self, name: str) -> FakePeer:
+    def dial(self, name: str, errand: Errand | None = None) -> FakePeer:
         if "dial" in self.fakes[name].before:
             raise UnavailableError
-        peer = self.fakes[name].peer()
+        peer = self.fakes[name].peer(errand)
         self.peers.append(peer)
         return peer
 

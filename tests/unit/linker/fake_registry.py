@@ -16,23 +16,31 @@ from typing import TYPE_CHECKING
 import numpy as np
 from kinlink_core.encoding.schema import Schema, parse_schema
 from kinlink_core.encoding.seal import SealedBatch, SealedColumn
-from kinlink_core.errors import BrokenStreamError, KinlinkError, Reason, UnavailableError
+from kinlink_core.errors import (
+    BrokenStreamError,
+    KinlinkError,
+    PreconditionError,
+    Reason,
+    UnavailableError,
+)
 from kinlink_core.runtime.cards import Card
 from kinlink_core.wire import FeedEvent, Refusal, SealedRows
 from kinlink_linker.domain import Ids, ids_of, packed
 from kinlink_linker.peer import (
+    DecisionsSaid,
+    DecisionsTold,
     Description,
     Disclosed,
     DiscloseRequest,
+    Errand,
     FeedHeader,
     FeedRows,
     Islands,
+    PairRequest,
     PeerProfile,
     Proofs,
     Publication,
     Refined,
-    SealRequest,
-    SieveRequest,
     SieveWords,
 )
 
@@ -42,6 +50,13 @@ if TYPE_CHECKING:
 FEDERATION = "test"
 EPOCH = "2026-11"
 FRAME_ROWS = 64
+PARTS = {
+    "secret": "",
+    "unicode": "14.0",
+    "pinyin": "0.55",
+    "sketch/name": "1",
+    "blocking/name": "1",
+}
 
 SCHEMA = parse_schema(
     """
@@ -104,7 +119,11 @@ class FakeRegistry:
     encoding_version: str = "v1"
     mode: str = "plain"
     federation: str = FEDERATION
+    # Parts of the encoding, and what each was made of.
+    parts: dict[str, str] = field(default_factory=lambda: dict(PARTS))
+    purposes: tuple[str, ...] = ()
     feed_id: str = "feed-1"
+    revoked: set[str] = field(default_factory=set)
     records: dict[str, Person] = field(default_factory=dict)
     handles: dict[bytes, Handle] = field(default_factory=dict)
     feed: list[tuple[int, int, int, bytes, bytes]] = field(default_factory=list)
@@ -152,8 +171,8 @@ class FakeRegistry:
     def subject_of(self, local_id: str) -> bytes:
         return self.subjects.setdefault(local_id, digest("subject", self.name, local_id))
 
-    def peer(self) -> FakePeer:
-        return FakePeer(self)
+    def peer(self, errand: Errand | None = None) -> FakePeer:
+        return FakePeer(self, errand or Errand())
 
     def fail(self, method: str, error: KinlinkError | None = None, *, after: int = 0) -> None:
         """Let a method fail from its `after`-th call on."""
@@ -199,8 +218,9 @@ class FakeRegistry:
 class FakePeer:
     """`RegistryPeer` of one fake registry."""
 
-    def __init__(self, registry: FakeRegistry) -> None:
+    def __init__(self, registry: FakeRegistry, errand: Errand) -> None:
         self._registry = registry
+        self.errand = errand
         self.bytes_received = 0
         self.closed = threading.Event()
 
@@ -212,7 +232,10 @@ class FakePeer:
         self.closed.set()
 
     def describe(self) -> Description:
-        registry = self._enter("describe", None)
+        registry = self._enter("describe", self.errand)
+        purpose = self.errand.purpose
+        if purpose and registry.purposes and purpose not in registry.purposes:
+            raise PreconditionError(Reason.PURPOSE_REFUSED, f"It does not allow {purpose}.")
         profiles = tuple(
             PeerProfile(
                 registry.federation,
@@ -220,7 +243,11 @@ class FakePeer:
                 registry.encoding_version,
                 registry.mode,
                 epoch,
-                digest("canary", registry.secret, epoch),
+                digest("canary", registry.secret, epoch, repr(registry.parts)),
+                tuple(
+                    (part, digest("part", registry.secret, epoch, part, made_of))
+                    for part, made_of in registry.parts.items()
+                ),
             )
             for epoch in registry.epochs
         )
@@ -285,12 +312,12 @@ class FakePeer:
             as_ids([row[2] for row in rows]),
         )
 
-    def sieve(self, _linkage_id: str, _epoch: str, request: SieveRequest) -> SieveWords:
+    def sieve(self, _linkage_id: str, _epoch: str, request: PairRequest) -> SieveWords:
         registry = self._enter("sieve", request)
-        refusal = self._refusals(request.partner, request.islands, request.handles, request)
+        refusal = self._refusals(request.partner, request.islands, request.own, request)
         words = np.zeros(len(refusal), np.uint64)
         tokens = as_bytes(request.islands.token)
-        for row, handle in enumerate(as_bytes(request.handles)):
+        for row, handle in enumerate(as_bytes(request.own)):
             if refusal[row] == Refusal.ANSWERED:
                 person = registry.records[registry.handles[handle].record]
                 word = int.from_bytes(digest("sieve", person.who, size=8), "little")
@@ -299,7 +326,7 @@ class FakePeer:
                 words[row] = word ^ mask
         return SieveWords(words, refusal)
 
-    def seal(self, _linkage_id: str, _epoch: str, request: SealRequest) -> SealedRows:
+    def seal(self, _linkage_id: str, _epoch: str, request: PairRequest) -> SealedRows:
         registry = self._enter("seal", request)
         refusal = self._refusals(request.partner, request.islands, request.own, request)
         own, others = as_bytes(request.own), as_bytes(request.others)
@@ -319,6 +346,11 @@ class FakePeer:
                 tag = digest("tag", registry.name, registry.handles[handle].record)
                 tags[row] = np.frombuffer(tag + digest("for", pairs[row]), np.uint8)
         return SealedRows(self._batch(people, pairs), tags, refusal)
+
+    def exchange_decisions(self, _epoch: str, partner: Card, told: DecisionsTold) -> DecisionsSaid:
+        """A fake knows its decided pairs by their handles: it has nothing to ask."""
+        registry = self._enter("exchange_decisions", (partner, told))
+        return DecisionsSaid(refused=partner.registry in registry.revoked)
 
     def chance(self, _epoch: str, partner: Card, partner_records: int) -> SealedRows:
         registry = self._enter("chance", (partner.registry, partner_records))
@@ -384,7 +416,7 @@ class FakePeer:
         return registry
 
     def _refusals(
-        self, partner: Card, islands: Islands, handles: Ids, request: SieveRequest | SealRequest
+        self, partner: Card, islands: Islands, handles: Ids, request: PairRequest
     ) -> np.ndarray:
         registry = self._registry
         proofs, tokens = as_bytes(islands.proof), as_bytes(islands.token)

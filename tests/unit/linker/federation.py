@@ -121,7 +121,7 @@ def write_linker_home(made: RealFederation) -> None:
     )
     (home / "linker.toml").write_text(
         f'federation = "{made.rig.federation.authority.federation}"\n'
-        f'schema = "{made.rig.schema_path}"\n'
+        f'schema = "{made.rig.schema_path}"\nmode = "plain"\n'
         'listen = "127.0.0.1:0"\nhealth_listen = "127.0.0.1:0"\nmetrics_listen = "127.0.0.1:0"\n'
         'memory_limit = "256MB"\nthreads = 1\n'
         f"{registries}\n[policy]\nsync_seconds = 86400\nidle_seconds = 2\n"

@@ -171,7 +171,7 @@ def test_requests_of_any_size_find_the_same_islands(
     for module, name in (
         (candidates, "TOKENS_PROVED_A_REQUEST"),
         (candidates, "TOKENS_REFINED_A_REQUEST"),
-        (sieve, "HANDLES_A_REQUEST"),
+        (sieve, "PAIRS_A_REQUEST"),
         (sieve, "PAIRS_EXPANDED_AT_ONCE"),
         (seal, "PAIRS_A_REQUEST"),
         (disclose, "PAIRS_A_REQUEST"),

@@ -5,20 +5,46 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
+import pytest
 from kinlink_local import display, settings
 from kinlink_local.case1988 import FAMILY_NOTICE
+from kinlink_local.counts import Counts, counts_of
 from kinlink_local.linker_client import EvidenceView
 from kinlink_local.stopwatch import CpuMeter
+from kinlink_registry.settings import RegistrySettings
 from rich.console import Console
 
 
 def test_settings_survive_being_written_and_read() -> None:
-    written = settings.linker("demo", Path('/a "quoted" path/schema.yaml'), {"a": "127.0.0.1:1"})
-    assert tomllib.loads(settings.as_toml(written)) == written
-    written = settings.registry("demo", "a", Path("/schema.yaml"))
-    assert tomllib.loads(settings.as_toml(written)) == written
-    written = settings.gateway("demo", "127.0.0.1:1")
-    assert tomllib.loads(settings.as_toml(written)) == written
+    quoted = Path('/a "quoted" path/schema.yaml')
+    for written in (
+        settings.linker("demo", quoted, {"a": "127.0.0.1:1"}, mode="plain"),
+        settings.registry("demo", "a", Path("/schema.yaml"), None),
+        settings.registry("demo", "a", Path("/schema.yaml"), "127.0.0.1:1"),
+        settings.key_server("demo", Path("/schema.yaml"), {"a": 5, "b": 6}),
+        settings.gateway("demo", "127.0.0.1:1"),
+    ):
+        assert tomllib.loads(settings.as_toml(written)) == written
+
+
+@pytest.mark.parametrize("address", [None, "127.0.0.1:1"])
+def test_a_registry_is_in_the_mode_that_its_key_server_makes(address: str | None) -> None:
+    content = settings.registry("demo", "a", Path("/schema.yaml"), address)
+    read = RegistrySettings.model_validate(content)
+    assert read.mode == ("key-server" if address else "plain")
+    assert (read.key_server.address if read.key_server else None) == address
+
+
+def test_bytes_that_left_are_those_of_the_linkers_door_at_any_time() -> None:
+    text = """\
+kinlink_rpc_sent_bytes_total{method="StreamTokens",rpc_service="kinlink.registry.v1.RegistryService"} 70.0
+kinlink_rpc_sent_bytes_total{method="GetRegistry",rpc_service="kinlink.registry.v1.RegistryService"} 7.0
+kinlink_rpc_sent_bytes_total{method="GetStatus",rpc_service="kinlink.registry.v1.ControlService"} 1000.0
+kinlink_registry_evaluations_total{pass_id="a"} 3.0
+kinlink_registry_evaluations_total{pass_id="b"} 4.0
+kinlink_registry_evaluation_seconds_total{pass_id="a"} 0.5
+"""  # noqa: E501 - as Prometheus writes it
+    assert counts_of(text) == Counts(bytes_left=77, evaluations=7, evaluation_seconds=0.5)
 
 
 def shown(renderable: object) -> str:

@@ -122,23 +122,25 @@ class Rig:
     def schema(self) -> Schema:
         return load_schema(self.schema_path)
 
-    def registry(self, name: str, *, toml: str = "") -> Path:
+    def registry(self, name: str, *, toml: str = "", key_server: str = "") -> Path:
         """A home that is enrolled and initialised; its settings end with `toml`."""
         home = self.directory / name
         authority = self.federation.authority
         federation = authority.federation
         must(home, "enrol", "--federation", federation, "--name", name, "--host", "127.0.0.1")
-        request = Home(home).tls_request.read_bytes()
+        request = Home(home).enrolment.request.read_bytes()
         certificate = self.directory / f"{name}.pem"
         write_file(certificate, authority.issue(request, "registry", name, ["127.0.0.1"], 30))
         ca = self.directory / "ca.pem"
         write_file(ca, authority.cert_pem)
         must(home, "install-cert", certificate, "--ca", ca)
-        must(home, "init", "--schema", self.schema_path, "--listen", "127.0.0.1:0")
+        mode = ("--key-server", key_server) if key_server else ("--plain",)
+        must(home, "init", "--schema", self.schema_path, "--listen", "127.0.0.1:0", *mode)
         settings = Home(home).settings
         text = settings.read_text().replace("127.0.0.1:7442", "127.0.0.1:0")
         text = text.replace("127.0.0.1:7443", "127.0.0.1:0")
-        settings.write_text(text[: text.index("[policy]")] + toml)
+        at_once = "" if "[rounds]" in toml else "[rounds]\nspread_hours = 0\n"
+        settings.write_text(text[: text.index("[policy]")] + at_once + toml)
         self.homes[name] = home
         return home
 
@@ -182,13 +184,14 @@ class Linker:
     channel: grpc.Channel
     schema: Schema
     epoch: str = EPOCH
+    purpose: str = ""
 
     def __post_init__(self) -> None:
         self.stub = registry_pb2_grpc.RegistryServiceStub(self.channel)
 
     def profile(self) -> pb.GetRegistryResponse:
         with translated("registry"):
-            return self.stub.GetRegistry(pb.GetRegistryRequest())
+            return self.stub.GetRegistry(pb.GetRegistryRequest(purpose=self.purpose))
 
     @property
     def card(self) -> Any:
@@ -217,11 +220,13 @@ class Linker:
     def sieve(self, asked: Asked) -> SieveRows:
         request = pb.StreamSieveRequest(
             linkage_id="linkage",
+            purpose=self.purpose,
             epoch=self.epoch,
             partner=asked.card,
             pass_index=asked.pass_index,
             islands=asked.islands(),
             handles=asked.own.tobytes(),
+            partner_handles=asked.theirs.tobytes(),
             island_index=asked.index().tobytes(),
         )
         with translated("registry"):
@@ -231,6 +236,7 @@ class Linker:
     def seal(self, asked: Asked) -> SealedRows:
         request = pb.StreamSealedPairsRequest(
             linkage_id="linkage",
+            purpose=self.purpose,
             epoch=self.epoch,
             partner=asked.card,
             pass_index=asked.pass_index,
@@ -246,9 +252,18 @@ class Linker:
             (rows,) = stream
         return rows
 
+    def exchange(
+        self, card: Any, question: bytes = b"", answer: bytes = b""
+    ) -> pb.ExchangeDecisionsResponse:
+        request = pb.ExchangeDecisionsRequest(
+            linkage_id="linkage", epoch=self.epoch, partner=card, question=question, answer=answer
+        )
+        with translated("registry"):
+            return self.stub.ExchangeDecisions(request)
+
     def chance(self, card: Any, records: int) -> list[SealedRows]:
         request = pb.StreamChancePairsRequest(
-            epoch=self.epoch, partner=card, partner_records=records
+            epoch=self.epoch, partner=card, partner_records=records, purpose=self.purpose
         )
         with translated("registry"):
             return list(
@@ -263,6 +278,7 @@ class Linker:
     ) -> DisclosedRows:
         request = pb.DiscloseSubjectsRequest(
             linkage_id="linkage",
+            purpose=self.purpose,
             epoch=self.epoch,
             partner=card,
             own_handles=own.tobytes(),

@@ -85,6 +85,25 @@ def test_a_shortened_log_is_found_by_its_head_file(log: AuditLog, path: Path) ->
     assert caught.value.reason is Reason.AUDIT_BROKEN
 
 
+def test_a_log_that_was_rewritten_takes_no_entry_that_would_hide_it(
+    log: AuditLog, path: Path
+) -> None:
+    head = path.with_name("audit.jsonl.head")
+    kept = path.read_text("utf-8"), head.read_text("utf-8")
+    forged = AuditLog(path.with_name("forged.jsonl"))
+    for number in range(5):
+        forged.write("nothing-happened", "operator/ana", number=number)
+    path.write_text(path.with_name("forged.jsonl").read_text("utf-8"), "utf-8")
+    with pytest.raises(PreconditionError):
+        log.write("verdict", "analyst/eva")
+    path.write_text(kept[0], "utf-8")
+    head.unlink()
+    with pytest.raises(PreconditionError):
+        log.write("verdict", "analyst/eva")
+    head.write_text(kept[1], "utf-8")
+    assert log.write("verdict", "analyst/eva").sequence == 6
+
+
 def test_a_log_rewritten_with_its_head_file_is_found_by_a_head_noted_elsewhere(
     log: AuditLog, path: Path
 ) -> None:

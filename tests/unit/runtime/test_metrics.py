@@ -10,6 +10,7 @@ from kinlink_core.errors import UnavailableError
 from kinlink_core.runtime.health import HTTP_CONNECTIONS_MAX, MetricsServer, Readiness
 from kinlink_core.runtime.metrics import (
     GatewayMetrics,
+    KeyServerMetrics,
     LinkerMetrics,
     RegistryMetrics,
     RuntimeMetrics,
@@ -56,6 +57,7 @@ def test_every_declared_metric_is_exposed_by_its_service() -> None:
     RegistryMetrics(registry)
     LinkerMetrics(registry)
     GatewayMetrics(registry)
+    KeyServerMetrics(registry)
     text = generate_latest(registry).decode()
     for metric in declared_metrics():
         assert f"# HELP {metric.name} " in text

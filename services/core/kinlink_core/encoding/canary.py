@@ -15,6 +15,8 @@ from kinlink_core.encoding.normalize import normalize_column
 from kinlink_core.encoding.schema import FieldKind
 
 if TYPE_CHECKING:
+    from kinlink_core.encoding.encode import Column
+    from kinlink_core.encoding.keys import Evaluator
     from kinlink_core.encoding.schema import Field, Schema
 
 CANARY_BYTES = 16
@@ -30,11 +32,20 @@ _CANARIES: dict[FieldKind, tuple[str, ...]] = {
 }
 
 
-def canary_digest(schema: Schema, schedule: KeySchedule) -> bytes:
-    """Digest of the canaries under the live key; 16 bytes."""
+def canary_columns(schema: Schema) -> dict[str, Column]:
+    """The canaries in canonical form, one list a field; a key server evaluates them too."""
     rows = max(len(values) for values in _CANARIES.values())
-    columns = {field.name: _column(field, rows) for field in schema.fields}
-    batch = Encoder(schema, schedule).encode(columns)
+    return {field.name: _column(field, rows) for field in schema.fields}
+
+
+def canary_digest(
+    schema: Schema, schedule: KeySchedule, evaluator: Evaluator | None = None
+) -> bytes:
+    """Digest of the canaries under the live key; 16 bytes.
+
+    In key-server mode it also tells whether two registries are answered under the same keys.
+    """
+    batch = Encoder(schema, schedule).encode(canary_columns(schema), evaluator)
     parts = split_fixed(schema, batch.fixed)
     digest = hashlib.sha256(parts.present.tobytes() + parts.sketches.tobytes())
     for part in (batch.blocking.pass_index, batch.blocking.level, batch.blocking.token):

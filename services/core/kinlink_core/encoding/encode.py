@@ -25,7 +25,7 @@ from kinlink_core.encoding.sketch import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from kinlink_core.encoding.schema import Field, Part, Pass, Schema
 
@@ -63,6 +63,24 @@ def split_fixed(schema: Schema, fixed: Bytes) -> FixedParts:
     return FixedParts(bits[:, : len(schema.fields)].astype(bool), body[:, :-1], body[:, -1])
 
 
+def join_fixed(
+    present: npt.NDArray[np.bool_], sketches: Sequence[Bytes], record: Bytes | None = None
+) -> Bytes:
+    """Fixed parts of n records out of their parts; without a record sketch they cannot be sieved.
+
+    Args:
+        present: (n, fields) which fields have a value.
+        sketches: (n, 256) of each sketched field, in the schema's order.
+        record: (n, 256) record sketches; zeros by default.
+    """
+    bits = np.zeros((len(present), PRESENCE_BYTES * 8), np.uint8)
+    bits[:, : present.shape[1]] = present
+    if record is None:
+        record = np.zeros((len(present), SKETCH_BYTES), np.uint8)
+    parts = [np.packbits(bits, axis=1, bitorder="little"), *sketches, record]
+    return np.ascontiguousarray(np.concatenate(parts, axis=1))
+
+
 @dataclass(frozen=True)
 class BlockingRows:
     """One row for each (record, pass, level, blocking value) of a batch."""
@@ -84,25 +102,60 @@ class EncodedBatch:
     blocking: BlockingRows
 
 
+@dataclass(frozen=True)
+class PassInputs:
+    """The distinct blocking inputs of one pass in a batch, and which records have them."""
+
+    pass_id: str
+    inputs: list[bytes]
+    row: npt.NDArray[np.int64]  # (n,) index of the record in the batch
+    input_index: npt.NDArray[np.int64]  # (n,) into `inputs`
+
+    def by_record(self) -> list[bytes]:
+        """The inputs in the order of their first records: a part of them serves whole records."""
+        first = np.full(len(self.inputs), np.iinfo(np.int64).max)
+        np.minimum.at(first, self.input_index, self.row)
+        return [self.inputs[index] for index in np.argsort(first, kind="stable").tolist()]
+
+
 class Encoder:
     """Encodes batches under one schema and one epoch."""
 
-    def __init__(
-        self, schema: Schema, schedule: keys.KeySchedule, evaluator: keys.Evaluator | None = None
-    ) -> None:
+    def __init__(self, schema: Schema, schedule: keys.KeySchedule) -> None:
         self._schema = schema
         self._schedule = schedule
-        self._evaluator = evaluator or keys.PlainEvaluator()
+        self._banded = {
+            part.field
+            for blocking_pass in schema.passes
+            for part in (*blocking_pass.parts, *blocking_pass.refine)
+            if part.transform == LSH
+        }
         self._sketchers = {
             field.name: Sketcher(schedule.field_key(field.name)) for field in schema.fields
         }
         self._record_key = schedule.derive(b"record sketch")
 
-    def encode(self, columns: Mapping[str, Column]) -> EncodedBatch:
+    def blocking_inputs(self, columns: Mapping[str, Column]) -> list[PassInputs]:
+        """What `encode` asks its evaluator for, pass by pass, without the rest of the work."""
+        factored = {
+            field.name: _factor(
+                field,
+                columns[field.name],
+                self._sketchers[field.name] if field.name in self._banded else None,
+            )
+            for field in self._schema.fields
+        }
+        return [self._inputs(blocking_pass, factored) for blocking_pass in self._schema.passes]
+
+    def encode(
+        self, columns: Mapping[str, Column], evaluator: keys.Evaluator | None = None
+    ) -> EncodedBatch:
         """Encode canonical values, one list a field of the schema, all of one length.
 
-        Time grows with the number of distinct values and of blocking rows.
+        Without an evaluator the schedule must be one of plain mode (`keys.KeyFault`). Time grows
+        with the number of distinct values and of blocking rows.
         """
+        evaluator = evaluator or keys.PlainEvaluator()
         factored = {
             field.name: _factor(field, columns[field.name], self._sketchers[field.name])
             for field in self._schema.fields
@@ -115,14 +168,14 @@ class Encoder:
                 [
                     block
                     for index, blocking_pass in enumerate(self._schema.passes)
-                    for block in self._block(index, blocking_pass, factored)
+                    for block in self._block(index, blocking_pass, factored, evaluator)
                 ]
             ),
         )
 
     def _fixed(self, rows: int, factored: Mapping[str, _Factored]) -> Bytes:
         count = len(self._schema.fields)
-        present = np.zeros((rows, PRESENCE_BYTES * 8), np.uint8)
+        present = np.zeros((rows, count), bool)
         sketches = []
         record = self._filler(rows, factored)
         for index, field in enumerate(self._schema.fields):
@@ -133,8 +186,7 @@ class Encoder:
             if field.has_sketch:
                 sketches.append(sketch)
             record[here, index::count] = sketch[here, index::count]
-        parts = [np.packbits(present, axis=1, bitorder="little"), *sketches, record]
-        return np.ascontiguousarray(np.concatenate(parts, axis=1))
+        return join_fixed(present, sketches, record)
 
     def _filler(self, rows: int, factored: Mapping[str, _Factored]) -> Bytes:
         """Noise in the share of a missing field: missing on both sides is no agreement.
@@ -151,23 +203,56 @@ class Encoder:
             filler[row] = hash_sketch(self._record_key, keys.lp(*values))
         return filler
 
+    def _inputs(self, blocking_pass: Pass, factored: Mapping[str, _Factored]) -> PassInputs:
+        inputs: list[bytes] = []
+        rows, indices = [], []
+        for level, composite in enumerate(self._composites(blocking_pass, factored)):
+            distinct, inverse = composite.distinct()
+            rows.append(composite.rows)
+            indices.append(inverse + len(inputs))
+            inputs += [keys.blocking_input(blocking_pass.id, level, parts) for parts in distinct]
+        return PassInputs(blocking_pass.id, inputs, np.concatenate(rows), np.concatenate(indices))
+
     def _block(
-        self, index: int, blocking_pass: Pass, factored: Mapping[str, _Factored]
+        self,
+        index: int,
+        blocking_pass: Pass,
+        factored: Mapping[str, _Factored],
+        evaluator: keys.Evaluator,
     ) -> list[BlockingRows]:
+        levels: list[BlockingRows] = []
+        for level, composite in enumerate(self._composites(blocking_pass, factored)):
+            distinct, inverse = composite.distinct()
+            inputs = [keys.blocking_input(blocking_pass.id, level, parts) for parts in distinct]
+            evaluations = evaluator.evaluate(blocking_pass.id, inputs)
+            derived = self._schedule.blocking_keys(inputs, evaluations)
+            tokens = [keys.token(key) for key in derived]
+            count = len(composite.rows)
+            no_parent = np.zeros((count, keys.TOKEN_BYTES), np.uint8)
+            levels.append(
+                BlockingRows(
+                    row=composite.rows.astype(np.uint32),
+                    pass_index=np.full(count, index, np.uint16),
+                    level=np.full(count, level, np.uint8),
+                    token=_matrix(tokens, keys.TOKEN_BYTES)[inverse],
+                    parent=levels[-1].token[composite.origin] if levels else no_parent,
+                    key=_matrix(derived, keys.KEY_BYTES)[inverse],
+                )
+            )
+        return levels
+
+    def _composites(
+        self, blocking_pass: Pass, factored: Mapping[str, _Factored]
+    ) -> Iterator[_Composite]:
+        """A pass's blocking values level by level; the origin of a row is in the level above."""
         composite = _Composite.of_rows(len(next(iter(factored.values())).codes))
         for number, part in enumerate(blocking_pass.parts):
             composite = composite.extend(self._part(blocking_pass, number, part, factored))
-        levels = [self._derive(index, blocking_pass.id, 0, composite, None)]
-        parents = levels[0].token
-        composite = composite.rebased()
-        for level, part in enumerate(blocking_pass.refine, start=1):
-            number = len(blocking_pass.parts) + level - 1
-            finer = composite.extend(self._part(blocking_pass, number, part, factored))
-            block = self._derive(index, blocking_pass.id, level, finer, parents[finer.origin])
-            levels.append(block)
-            parents = block.token
-            composite = finer.rebased()
-        return levels
+        yield composite
+        for number, part in enumerate(blocking_pass.refine, start=len(blocking_pass.parts)):
+            finer = self._part(blocking_pass, number, part, factored)
+            composite = composite.rebased().extend(finer)
+            yield composite
 
     def _part(
         self, blocking_pass: Pass, number: int, part: Part, factored: Mapping[str, _Factored]
@@ -199,23 +284,6 @@ class Encoder:
             column.codes,
         )
 
-    def _derive(
-        self, index: int, pass_id: str, level: int, composite: _Composite, parent: Bytes | None
-    ) -> BlockingRows:
-        distinct, inverse = composite.distinct()
-        inputs = [keys.blocking_input(pass_id, level, parts) for parts in distinct]
-        blocking_keys = self._schedule.blocking_keys(inputs, self._evaluator.evaluate(inputs))
-        tokens = [keys.token(key) for key in blocking_keys]
-        count = len(composite.rows)
-        return BlockingRows(
-            row=composite.rows.astype(np.uint32),
-            pass_index=np.full(count, index, np.uint16),
-            level=np.full(count, level, np.uint8),
-            token=_matrix(tokens, keys.TOKEN_BYTES)[inverse],
-            parent=np.zeros((count, keys.TOKEN_BYTES), np.uint8) if parent is None else parent,
-            key=_matrix(blocking_keys, keys.KEY_BYTES)[inverse],
-        )
-
 
 @dataclass(frozen=True)
 class _Factored:
@@ -226,7 +294,8 @@ class _Factored:
     sketches: Bytes  # (values + 1, 256)
 
 
-def _factor(field: Field, column: Column, sketcher: Sketcher) -> _Factored:
+def _factor(field: Field, column: Column, sketcher: Sketcher | None) -> _Factored:
+    """Factor a column; without a sketcher its sketches are left out."""
     index: dict[str, int] = {}
     codes = np.fromiter(
         (-1 if value is None else index.setdefault(value, len(index)) for value in column),
@@ -234,6 +303,8 @@ def _factor(field: Field, column: Column, sketcher: Sketcher) -> _Factored:
         len(column),
     )
     values = list(index)
+    if sketcher is None:
+        return _Factored(values, codes, np.empty((0, SKETCH_BYTES), np.uint8))
     if field.has_sketch:
         sketches = sketcher.sketch([sketch_tokens(field, value) for value in values])
     else:

@@ -140,10 +140,21 @@ def canonical_code(text: str) -> str:
 @lru_cache(maxsize=1)
 def probe() -> str:
     """Hex SHA-256 of what `fold` does to a fixed set of characters and of the simplified table."""
-    digest = hashlib.sha256()
-    for first, last in _PROBE_RANGES:
-        for code_point in range(first, last):
-            digest.update(f"{_FOLDING[code_point]}\n".encode("utf-8", "surrogatepass"))
-    for key, value in sorted(simplified_characters().items()):
-        digest.update(f"{key}{value}\n".encode())
-    return digest.hexdigest()
+    return hashlib.sha256(folded_characters() + simplified_table()).hexdigest()
+
+
+def folded_characters() -> bytes:
+    """What `fold` does to a fixed set of characters, one a line."""
+    lines = (
+        f"{_FOLDING[code_point]}\n"
+        for first, last in _PROBE_RANGES
+        for code_point in range(first, last)
+    )
+    return "".join(lines).encode("utf-8", "surrogatepass")
+
+
+def simplified_table() -> bytes:
+    """Every character that is simplified, with what it becomes."""
+    return "".join(
+        f"{key}{value}\n" for key, value in sorted(simplified_characters().items())
+    ).encode()

@@ -26,7 +26,7 @@ import hashlib
 import hmac
 import os
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes, serialization
@@ -35,8 +35,8 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 ENCODING_VERSION = "v1"
-MODE_PLAIN = "plain"
-MODE_KEY_SERVER = "key-server"
+MODE_PLAIN: Final = "plain"
+MODE_KEY_SERVER: Final = "key-server"
 
 SECRET_BYTES = 32
 KEY_BYTES = 32
@@ -44,6 +44,7 @@ TOKEN_BYTES = 16
 HANDLE_BYTES = 16
 PROOF_BYTES = 16
 COUNT_MAX = 2**32 - 1
+EVALUATION_BYTES = 64  # y of a key server: SHA-512 over ristretto255
 
 _NONCE_ZERO = bytes(12)
 
@@ -101,16 +102,16 @@ class EpochSecret:
 
 
 class Evaluator(Protocol):
-    """The seam for a key server: turns blocking inputs x into y."""
+    """The seam for a key server: turns blocking inputs x into y, under a key of their pass."""
 
-    def evaluate(self, inputs: list[bytes]) -> list[bytes]:
-        """One y for each x, in order."""
+    def evaluate(self, pass_id: str, inputs: list[bytes]) -> list[bytes]:
+        """One y for each x of a pass, in order."""
 
 
 class PlainEvaluator:
     """Plain mode: no key server, y is empty."""
 
-    def evaluate(self, inputs: list[bytes]) -> list[bytes]:
+    def evaluate(self, pass_id: str, inputs: list[bytes]) -> list[bytes]:  # noqa: ARG002
         """Return an empty y for each x."""
         return [b""] * len(inputs)
 
@@ -129,7 +130,13 @@ class KeySchedule:
         object.__setattr__(self, "_salt", hashlib.sha256(self.context.to_bytes()).digest())
 
     def blocking_keys(self, inputs: list[bytes], evaluations: list[bytes]) -> list[bytes]:
-        """BK of each blocking input x with its key-server evaluation y; 32 bytes each."""
+        """BK of each blocking input x with its key-server evaluation y; 32 bytes each.
+
+        `KeyFault` for a y of another mode: an empty one would quietly undo the key server.
+        """
+        length = EVALUATION_BYTES if self.context.mode == MODE_KEY_SERVER else 0
+        if {len(y) for y in evaluations} - {length}:
+            raise KeyFault(f"in mode {self.context.mode!r} an evaluation has {length} bytes")
         head = lp(self.secret.secret)
         salt = self._salt
         return [extract(salt, head + lp(y, x)) for x, y in zip(inputs, evaluations, strict=True)]
@@ -181,7 +188,7 @@ def pair_island_key(registry_pair_key: bytes, blocking_key: bytes) -> bytes:
 
 
 def sieve_key(island_key: bytes) -> bytes:
-    """Key of the 64 sampled bits inside one island, between two registries; 32 bytes."""
+    """Key from which, with both handles, the sieve words of a pair follow; 32 bytes."""
     return expand(island_key, b"sieve")
 
 

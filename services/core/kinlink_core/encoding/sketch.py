@@ -13,6 +13,7 @@ like values.
 from __future__ import annotations
 
 import hashlib
+import threading
 from functools import lru_cache
 from statistics import NormalDist
 
@@ -44,10 +45,14 @@ def _row(key: bytes, label: bytes) -> npt.NDArray[np.int16]:
 
 
 class Sketcher:
-    """Sketches of one field under its key; rows of tokens are cached between calls."""
+    """Sketches of one field under its key; rows of tokens are cached between calls.
+
+    May be used from any thread.
+    """
 
     def __init__(self, key: bytes) -> None:
         self.key = key
+        self._lock = threading.Lock()
         self._index: dict[str, int] = {}
         self._rows = np.empty((256, SKETCH_BITS), np.int16)
         ties = hashlib.shake_128(key + b"ties").digest(SKETCH_BYTES)
@@ -61,7 +66,8 @@ class Sketcher:
         out = np.zeros((len(token_sets), SKETCH_BYTES), np.uint8)
         for start in range(0, len(token_sets), _VALUES_A_CHUNK):
             chunk = token_sets[start : start + _VALUES_A_CHUNK]
-            out[start : start + len(chunk)] = self._sketch_chunk(chunk)
+            with self._lock:
+                out[start : start + len(chunk)] = self._sketch_chunk(chunk)
         return out
 
     def _sketch_chunk(self, token_sets: list[tuple[str, ...]]) -> Bytes:

@@ -18,7 +18,7 @@ from kinlink_core.encoding import chinese, folding
 NORMALIZE_VERSION: Final = "1"
 FEATURES_VERSION: Final = "1"
 
-_SOUND_PROBE: Final = (
+SOUND_PROBE: Final = (
     "thomas", "catherine", "knight", "wright", "physician", "schmidt", "czajkowski", "nguyen",
     "xavier", "zhang", "quinn", "wharton", "aeolus", "gnome", "pneumonia", "bough", "thumb",
     "science", "school", "church", "jacques", "michael", "wojciech", "ashcraft", "tymczak",
@@ -33,5 +33,5 @@ def tables_digest(kinds: tuple[str, ...]) -> str:
     if "name_zh" in kinds:
         parts.append(chinese.probe())
     if {"name", "text"} & set(kinds):
-        parts += [jellyfish.metaphone(word) + jellyfish.soundex(word) for word in _SOUND_PROBE]
+        parts += [jellyfish.metaphone(word) + jellyfish.soundex(word) for word in SOUND_PROBE]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

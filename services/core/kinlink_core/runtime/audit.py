@@ -84,7 +84,11 @@ class AuditLog:
         return head
 
     def _recover(self, file: IO[bytes]) -> Head:
-        """The head to go on from; cuts off a line that a crash left unfinished."""
+        """The head to go on from; cuts off a line that a crash left unfinished.
+
+        A log that does not end where its head says takes no more entries, or the next one would
+        hide that it was cut or rewritten.
+        """
         head = _read_head(self._path)
         torn = 0
         found = Head(0, GENESIS)
@@ -93,7 +97,7 @@ class AuditLog:
             torn = len(last.pop())
         if last:
             found = _head_of(last[-1])
-        if head is not None and found.sequence < head.sequence:
+        if not _continues(head or Head(0, GENESIS), found, last):
             raise PreconditionError(Reason.AUDIT_BROKEN)
         if torn:
             file.truncate(os.fstat(file.fileno()).st_size - torn)
@@ -161,6 +165,13 @@ def _fault_of(line: bytes, before: Head) -> str:
     if entry.get("prev") != before.hash:
         return "is not chained to the entry before it"
     return "" if _digest(entry) == claimed else "was changed"
+
+
+def _continues(head: Head, found: Head, last: list[bytes]) -> bool:
+    """Whether a log ends at its head, or one entry later: a crash came before the head file."""
+    if found.sequence == head.sequence:
+        return found.hash == head.hash
+    return found.sequence == head.sequence + 1 and json.loads(last[-1]).get("prev") == head.hash
 
 
 def _canonical(entry: dict[str, Any]) -> bytes:

@@ -82,6 +82,11 @@ def verify_key(cert_chain_pem: bytes, key_pem: bytes) -> None:
         raise _invalid("The certificate was issued for another private key.")
 
 
+def certificate_serial(cert_chain_pem: bytes) -> str:
+    """Serial number of the leaf, in lower-case hex without leading zeros."""
+    return f"{_certificates(cert_chain_pem, 'certificate')[0].serial_number:x}"
+
+
 def days_left(cert_chain_pem: bytes, *, now: dt.datetime | None = None) -> float:
     """Days until the leaf expires; negative when it has."""
     leaf = _certificates(cert_chain_pem, "certificate")[0]

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 SECRET_FILE_MODE: Final = 0o600
 # A secret that an orchestrator mounts is root's and readable by the pod's group.
 ROOT_SECRET_FILE_MODE: Final = 0o640
+PRIVATE_DIRECTORY_MODE: Final = 0o700
 
 
 def keep_files_private() -> None:
@@ -54,6 +55,13 @@ def check_secret_file(path: Path) -> None:
             Reason.FILE_UNREADABLE,
             f"{path} holds a secret and has mode {mode:04o}; chmod it to 0600.",
         )
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory, and its parents, that only its owner may enter."""
+    if not path.exists():
+        make_directory(path.parent)
+        path.mkdir(mode=PRIVATE_DIRECTORY_MODE, exist_ok=True)
 
 
 def write_secret_file(path: Path, content: bytes) -> None:

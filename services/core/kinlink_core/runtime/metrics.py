@@ -126,7 +126,24 @@ class RegistryMetrics(_Group):
             "Unix time when the last ingest succeeded.",
         )
         self.records = self._gauge(
-            "kinlink_registry_records", "Records in the vault, by state (live, withdrawn).", "state"
+            "kinlink_registry_records",
+            "Records in the vault, by state (live, withdrawn, hidden).",
+            "state",
+        )
+        self.unencoded_records = self._gauge(
+            "kinlink_registry_unencoded_records",
+            "Live records not encoded in an epoch yet, by why the key server did not evaluate.",
+            "epoch", "reason",
+        )  # fmt: skip
+        self.evaluations = self._counter(
+            "kinlink_registry_evaluations",
+            "Blocking values the key server evaluated for us, by pass.",
+            "pass_id",
+        )
+        self.evaluation_seconds = self._counter(
+            "kinlink_registry_evaluation_seconds",
+            "Seconds of blinding, waiting for the key server and verifying, by pass.",
+            "pass_id",
         )
         self.tokens = self._gauge(
             "kinlink_registry_tokens", "Live handles in the feed, by pass.", "pass_id"
@@ -149,6 +166,15 @@ class RegistryMetrics(_Group):
             "Share of a quota that is used up, by partner and quota (sealed, disclosed).",
             "partner", "quota",
         )  # fmt: skip
+        self.budget_used = self._gauge(
+            "kinlink_registry_budget_used_ratio",
+            "Share of what all partners share that is used up (sealed_pairs, disclosures).",
+            "budget",
+        )
+        self.approvals_waiting = self._gauge(
+            "kinlink_registry_approvals_waiting",
+            "Disclosures of protected people that wait for an officer.",
+        )
         self.links = self._gauge(
             "kinlink_registry_links", "Published links that touch our people now."
         )
@@ -292,6 +318,36 @@ class GatewayMetrics(_Group):
         )
 
 
+class KeyServerMetrics(_Group):
+    """What the key server reports beside its calls."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        super().__init__(registry)
+        self.evaluations = self._counter(
+            "kinlink_keyserver_evaluations",
+            "Blinded values evaluated and booked, by registry and pass.",
+            "registry", "pass_id",
+        )  # fmt: skip
+        self.refused_batches = self._counter(
+            "kinlink_keyserver_refused_batches",
+            "Batches refused, by registry and reason.",
+            "registry", "reason",
+        )  # fmt: skip
+        self.budget_used = self._gauge(
+            "kinlink_keyserver_budget_used_ratio",
+            "Share of a registry's budget for a pass of an epoch that is spent.",
+            "registry", "epoch", "pass_id",
+        )  # fmt: skip
+        self.epoch_served = self._gauge(
+            "kinlink_keyserver_epoch_served",
+            "1 for each epoch whose seed is here and opens, 0 for one whose seed is missing.",
+            "epoch",
+        )
+        self.disk_free_bytes = self._gauge(
+            "kinlink_keyserver_disk_free_bytes", "Free space where ledger and audit are."
+        )
+
+
 @dataclass(frozen=True)
 class Declared:
     """One metric as it is exposed: a counter's name ends in `_total`."""
@@ -309,6 +365,7 @@ def declared_metrics() -> tuple[Declared, ...]:
         RegistryMetrics(CollectorRegistry()),
         LinkerMetrics(CollectorRegistry()),
         GatewayMetrics(CollectorRegistry()),
+        KeyServerMetrics(CollectorRegistry()),
     )
     metrics = [m for group in groups for m in vars(group).values()]
     return tuple(_declared(m) for m in metrics if isinstance(m, MetricWrapperBase))

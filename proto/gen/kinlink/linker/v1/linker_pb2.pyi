@@ -32,6 +32,8 @@ class _RegistryStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Registr
     REGISTRY_STATE_UNREACHABLE: _RegistryState.ValueType  # 2
     REGISTRY_STATE_REFUSED: _RegistryState.ValueType  # 3
     """Reachable, but its profile differs; `reason` says in what."""
+    REGISTRY_STATE_REVOKED: _RegistryState.ValueType  # 4
+    """No longer asked: its links stand as they were."""
 
 class RegistryState(_RegistryState, metaclass=_RegistryStateEnumTypeWrapper): ...
 
@@ -40,6 +42,8 @@ REGISTRY_STATE_READY: RegistryState.ValueType  # 1
 REGISTRY_STATE_UNREACHABLE: RegistryState.ValueType  # 2
 REGISTRY_STATE_REFUSED: RegistryState.ValueType  # 3
 """Reachable, but its profile differs; `reason` says in what."""
+REGISTRY_STATE_REVOKED: RegistryState.ValueType  # 4
+"""No longer asked: its links stand as they were."""
 Global___RegistryState: _TypeAlias = RegistryState  # noqa: Y015
 
 class _LinkageState:
@@ -100,6 +104,7 @@ class Registry(_message.Message):
     TOKENS_FIELD_NUMBER: _builtins.int
     LAG_FIELD_NUMBER: _builtins.int
     SYNCED_AT_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     state: Global___RegistryState.ValueType
     reason: _builtins.str
@@ -108,6 +113,8 @@ class Registry(_message.Message):
     tokens: _builtins.int
     lag: _builtins.int
     """Feed events not yet collected, as last seen."""
+    detail: _builtins.str
+    """What `reason` means here, in a sentence."""
     @_builtins.property
     def synced_at(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
@@ -121,10 +128,11 @@ class Registry(_message.Message):
         tokens: _builtins.int = ...,
         lag: _builtins.int = ...,
         synced_at: _timestamp_pb2.Timestamp | None = ...,
+        detail: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["synced_at", b"synced_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "lag", b"lag", "name", b"name", "reason", b"reason", "records", b"records", "state", b"state", "synced_at", b"synced_at", "tokens", b"tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "epoch", b"epoch", "lag", b"lag", "name", b"name", "reason", b"reason", "records", b"records", "state", b"state", "synced_at", b"synced_at", "tokens", b"tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -308,6 +316,8 @@ class Linkage(_message.Message):
     CREATED_BY_FIELD_NUMBER: _builtins.int
     EM_ITERATIONS_FIELD_NUMBER: _builtins.int
     BYTES_RECEIVED_FIELD_NUMBER: _builtins.int
+    PURPOSE_FIELD_NUMBER: _builtins.int
+    REQUESTED_BY_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     state: Global___LinkageState.ValueType
     epoch: _builtins.str
@@ -321,6 +331,9 @@ class Linkage(_message.Message):
     error_detail: _builtins.str
     created_by: _builtins.str
     em_iterations: _builtins.int
+    purpose: _builtins.str
+    requested_by: _builtins.str
+    """Whom the gateway says it was started for."""
     @_builtins.property
     def stages(self) -> _containers.RepeatedCompositeFieldContainer[Global___Stage]: ...
     @_builtins.property
@@ -356,10 +369,12 @@ class Linkage(_message.Message):
         created_by: _builtins.str = ...,
         em_iterations: _builtins.int = ...,
         bytes_received: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        purpose: _builtins.str = ...,
+        requested_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "ended_at", b"ended_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_received", b"bytes_received", "candidate_pairs", b"candidate_pairs", "created_at", b"created_at", "created_by", b"created_by", "disclosed_pairs", b"disclosed_pairs", "em_iterations", b"em_iterations", "ended_at", b"ended_at", "epoch", b"epoch", "error_detail", b"error_detail", "error_reason", b"error_reason", "id", b"id", "links", b"links", "missing_registries", b"missing_registries", "passes", b"passes", "persons", b"persons", "stages", b"stages", "state", b"state", "threshold_probability", b"threshold_probability"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_received", b"bytes_received", "candidate_pairs", b"candidate_pairs", "created_at", b"created_at", "created_by", b"created_by", "disclosed_pairs", b"disclosed_pairs", "em_iterations", b"em_iterations", "ended_at", b"ended_at", "epoch", b"epoch", "error_detail", b"error_detail", "error_reason", b"error_reason", "id", b"id", "links", b"links", "missing_registries", b"missing_registries", "passes", b"passes", "persons", b"persons", "purpose", b"purpose", "requested_by", b"requested_by", "stages", b"stages", "state", b"state", "threshold_probability", b"threshold_probability"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -374,12 +389,15 @@ class CreateLinkageRequest(_message.Message):
     REGISTRIES_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     PURPOSE_FIELD_NUMBER: _builtins.int
+    REQUESTED_BY_FIELD_NUMBER: _builtins.int
     threshold_probability: _builtins.float
     threshold_weight: _builtins.float
     model: _builtins.str
     """Use this saved model and train nothing."""
     purpose: _builtins.str
-    """Free text for the audit: who asks and why."""
+    """Why: a short code word that registries audit and may refuse. Empty: `general`."""
+    requested_by: _builtins.str
+    """For whom, as the gateway authenticated them."""
     @_builtins.property
     def registries(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Empty: all that are configured."""
@@ -392,10 +410,11 @@ class CreateLinkageRequest(_message.Message):
         registries: _abc.Iterable[_builtins.str] | None = ...,
         model: _builtins.str = ...,
         purpose: _builtins.str = ...,
+        requested_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["threshold", b"threshold", "threshold_probability", b"threshold_probability", "threshold_weight", b"threshold_weight"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "purpose", b"purpose", "registries", b"registries", "threshold", b"threshold", "threshold_probability", b"threshold_probability", "threshold_weight", b"threshold_weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "purpose", b"purpose", "registries", b"registries", "requested_by", b"requested_by", "threshold", b"threshold", "threshold_probability", b"threshold_probability", "threshold_weight", b"threshold_weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_threshold: _TypeAlias = _typing.Literal["threshold_probability", "threshold_weight"]  # noqa: Y015
     _WhichOneofArgType_threshold: _TypeAlias = _typing.Literal["threshold", b"threshold"]  # noqa: Y015
@@ -605,6 +624,7 @@ class Link(_message.Message):
     VERDICT_BY_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
     MISSING_REGISTRIES_FIELD_NUMBER: _builtins.int
+    REVOKED_REGISTRIES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     linkage_id: _builtins.str
     registry_l: _builtins.str
@@ -627,6 +647,10 @@ class Link(_message.Message):
     def missing_registries(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Registries that its linkage missed."""
 
+    @_builtins.property
+    def revoked_registries(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Its registries that are no longer asked: the link stands as it last was."""
+
     def __init__(
         self,
         *,
@@ -645,10 +669,11 @@ class Link(_message.Message):
         verdict_by: _builtins.str = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
         missing_registries: _abc.Iterable[_builtins.str] | None = ...,
+        revoked_registries: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "id", b"id", "linkage_id", b"linkage_id", "linked", b"linked", "match_probability", b"match_probability", "match_weight", b"match_weight", "missing_registries", b"missing_registries", "pass", b"pass", "person_id", b"person_id", "registry_l", b"registry_l", "registry_r", b"registry_r", "subject_l", b"subject_l", "subject_r", b"subject_r", "verdict", b"verdict", "verdict_by", b"verdict_by", "verdict_reason", b"verdict_reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "id", b"id", "linkage_id", b"linkage_id", "linked", b"linked", "match_probability", b"match_probability", "match_weight", b"match_weight", "missing_registries", b"missing_registries", "pass", b"pass", "person_id", b"person_id", "registry_l", b"registry_l", "registry_r", b"registry_r", "revoked_registries", b"revoked_registries", "subject_l", b"subject_l", "subject_r", b"subject_r", "verdict", b"verdict", "verdict_by", b"verdict_by", "verdict_reason", b"verdict_reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -25,13 +25,17 @@ _sym_db = _symbol_database.Default()
 from kinlink.registry.v1 import registry_pb2 as kinlink_dot_registry_dot_v1_dot_registry__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!kinlink/registry/v1/control.proto\x12\x13kinlink.registry.v1\x1a\"kinlink/registry/v1/registry.proto\"\x87\x01\n\rIngestRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\r\n\x05query\x18\x02 \x01(\t\x12\x11\n\tid_column\x18\x03 \x01(\t\x12\x0f\n\x07\x64ry_run\x18\x04 \x01(\x08\x12\x0e\n\x06\x64\x65lete\x18\x05 \x01(\x08\x12\x13\n\x0breport_path\x18\x06 \x01(\t\x12\x10\n\x08\x65ncoding\x18\x07 \x01(\t\"\xb0\x01\n\x0eIngestResponse\x12\x11\n\trows_read\x18\x01 \x01(\x04\x12\x12\n\nrows_total\x18\x02 \x01(\x04\x12\r\n\x05\x61\x64\x64\x65\x64\x18\x03 \x01(\x04\x12\x0f\n\x07updated\x18\x04 \x01(\x04\x12\x11\n\tunchanged\x18\x05 \x01(\x04\x12\x0f\n\x07\x64\x65leted\x18\x06 \x01(\x04\x12\x10\n\x08rejected\x18\x07 \x01(\x04\x12\x0c\n\x04\x64one\x18\x08 \x01(\x08\x12\x13\n\x0breport_path\x18\t \x01(\t\"\x12\n\x10GetStatusRequest\"(\n\x11GetStatusResponse\x12\x13\n\x0bstatus_json\x18\x01 \x01(\t\"9\n\x11SetConsentRequest\x12\x11\n\tlocal_ids\x18\x01 \x03(\t\x12\x11\n\twithdrawn\x18\x02 \x01(\x08\"6\n\x12SetConsentResponse\x12\x0f\n\x07\x63hanged\x18\x01 \x01(\x04\x12\x0f\n\x07unknown\x18\x02 \x01(\x04\")\n\x15ListLocalLinksRequest\x12\x10\n\x08local_id\x18\x01 \x01(\t\"\x95\x01\n\tLocalLink\x12\x10\n\x08local_id\x18\x01 \x01(\t\x12\x30\n\x04link\x18\x02 \x01(\x0b\x32\".kinlink.registry.v1.PublishedLink\x12\x12\n\nlinkage_id\x18\x03 \x01(\t\x12\x1a\n\x12missing_registries\x18\x04 \x03(\t\x12\x14\n\x0cpublished_at\x18\x05 \x01(\t\"G\n\x16ListLocalLinksResponse\x12-\n\x05links\x18\x01 \x03(\x0b\x32\x1e.kinlink.registry.v1.LocalLink\"\x1d\n\rBackupRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\"/\n\x0e\x42\x61\x63kupResponse\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0f\n\x07records\x18\x02 \x01(\x04\"\x1e\n\x0eRestoreRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\"\"\n\x0fRestoreResponse\x12\x0f\n\x07records\x18\x01 \x01(\x04\x32\xb6\x04\n\x0e\x43ontrolService\x12S\n\x06Ingest\x12\".kinlink.registry.v1.IngestRequest\x1a#.kinlink.registry.v1.IngestResponse0\x01\x12Z\n\tGetStatus\x12%.kinlink.registry.v1.GetStatusRequest\x1a&.kinlink.registry.v1.GetStatusResponse\x12]\n\nSetConsent\x12&.kinlink.registry.v1.SetConsentRequest\x1a\'.kinlink.registry.v1.SetConsentResponse\x12k\n\x0eListLocalLinks\x12*.kinlink.registry.v1.ListLocalLinksRequest\x1a+.kinlink.registry.v1.ListLocalLinksResponse0\x01\x12Q\n\x06\x42\x61\x63kup\x12\".kinlink.registry.v1.BackupRequest\x1a#.kinlink.registry.v1.BackupResponse\x12T\n\x07Restore\x12#.kinlink.registry.v1.RestoreRequest\x1a$.kinlink.registry.v1.RestoreResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!kinlink/registry/v1/control.proto\x12\x13kinlink.registry.v1\x1a\"kinlink/registry/v1/registry.proto\"\x87\x01\n\rIngestRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\r\n\x05query\x18\x02 \x01(\t\x12\x11\n\tid_column\x18\x03 \x01(\t\x12\x0f\n\x07\x64ry_run\x18\x04 \x01(\x08\x12\x0e\n\x06\x64\x65lete\x18\x05 \x01(\x08\x12\x13\n\x0breport_path\x18\x06 \x01(\t\x12\x10\n\x08\x65ncoding\x18\x07 \x01(\t\"\xb0\x01\n\x0eIngestResponse\x12\x11\n\trows_read\x18\x01 \x01(\x04\x12\x12\n\nrows_total\x18\x02 \x01(\x04\x12\r\n\x05\x61\x64\x64\x65\x64\x18\x03 \x01(\x04\x12\x0f\n\x07updated\x18\x04 \x01(\x04\x12\x11\n\tunchanged\x18\x05 \x01(\x04\x12\x0f\n\x07\x64\x65leted\x18\x06 \x01(\x04\x12\x10\n\x08rejected\x18\x07 \x01(\x04\x12\x0c\n\x04\x64one\x18\x08 \x01(\x08\x12\x13\n\x0breport_path\x18\t \x01(\t\"\x12\n\x10GetStatusRequest\"(\n\x11GetStatusResponse\x12\x13\n\x0bstatus_json\x18\x01 \x01(\t\"9\n\x11SetConsentRequest\x12\x11\n\tlocal_ids\x18\x01 \x03(\t\x12\x11\n\twithdrawn\x18\x02 \x01(\x08\"6\n\x12SetConsentResponse\x12\x0f\n\x07\x63hanged\x18\x01 \x01(\x04\x12\x0f\n\x07unknown\x18\x02 \x01(\x04\"^\n\x14SetProtectionRequest\x12\x11\n\tlocal_ids\x18\x01 \x03(\t\x12\x33\n\nprotection\x18\x02 \x01(\x0e\x32\x1f.kinlink.registry.v1.Protection\"9\n\x15SetProtectionResponse\x12\x0f\n\x07\x63hanged\x18\x01 \x01(\x04\x12\x0f\n\x07unknown\x18\x02 \x01(\x04\"G\n\x12LeaveAtOnceRequest\x12\x10\n\x08local_id\x18\x01 \x01(\t\x12\x0f\n\x07pass_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"&\n\x13LeaveAtOnceResponse\x12\x0f\n\x07handles\x18\x01 \x01(\x04\"\'\n\x14ListApprovalsRequest\x12\x0f\n\x07\x64\x65\x63ided\x18\x01 \x01(\x08\"\xdd\x01\n\x08\x41pproval\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08local_id\x18\x02 \x01(\t\x12\x0f\n\x07partner\x18\x03 \x01(\t\x12\x31\n\x05state\x18\x04 \x01(\x0e\x32\".kinlink.registry.v1.ApprovalState\x12\x14\n\x0cmatch_weight\x18\x05 \x01(\x01\x12\x0f\n\x07purpose\x18\x06 \x01(\t\x12\x0e\n\x06linker\x18\x07 \x01(\t\x12\x12\n\nlinkage_id\x18\x08 \x01(\t\x12\x10\n\x08\x61sked_at\x18\t \x01(\t\x12\x12\n\ndecided_at\x18\n \x01(\t\"I\n\x15ListApprovalsResponse\x12\x30\n\tapprovals\x18\x01 \x03(\x0b\x32\x1d.kinlink.registry.v1.Approval\"7\n\x16\x44\x65\x63ideApprovalsRequest\x12\x0b\n\x03ids\x18\x01 \x03(\t\x12\x10\n\x08\x61pproved\x18\x02 \x01(\x08\";\n\x17\x44\x65\x63ideApprovalsResponse\x12\x0f\n\x07\x63hanged\x18\x01 \x01(\x04\x12\x0f\n\x07unknown\x18\x02 \x01(\x04\")\n\x15ListLocalLinksRequest\x12\x10\n\x08local_id\x18\x01 \x01(\t\"\x95\x01\n\tLocalLink\x12\x10\n\x08local_id\x18\x01 \x01(\t\x12\x30\n\x04link\x18\x02 \x01(\x0b\x32\".kinlink.registry.v1.PublishedLink\x12\x12\n\nlinkage_id\x18\x03 \x01(\t\x12\x1a\n\x12missing_registries\x18\x04 \x03(\t\x12\x14\n\x0cpublished_at\x18\x05 \x01(\t\"G\n\x16ListLocalLinksResponse\x12-\n\x05links\x18\x01 \x03(\x0b\x32\x1e.kinlink.registry.v1.LocalLink\"\x1d\n\rBackupRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\"/\n\x0e\x42\x61\x63kupResponse\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0f\n\x07records\x18\x02 \x01(\x04\"\x1e\n\x0eRestoreRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\"\"\n\x0fRestoreResponse\x12\x0f\n\x07records\x18\x01 \x01(\x04*X\n\nProtection\x12\x1a\n\x16PROTECTION_UNSPECIFIED\x10\x00\x12\x15\n\x11PROTECTION_HIDDEN\x10\x01\x12\x17\n\x13PROTECTION_APPROVAL\x10\x02*\x83\x01\n\rApprovalState\x12\x1e\n\x1a\x41PPROVAL_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x41PPROVAL_STATE_WAITING\x10\x01\x12\x1b\n\x17\x41PPROVAL_STATE_APPROVED\x10\x02\x12\x19\n\x15\x41PPROVAL_STATE_DENIED\x10\x03\x32\xd8\x07\n\x0e\x43ontrolService\x12S\n\x06Ingest\x12\".kinlink.registry.v1.IngestRequest\x1a#.kinlink.registry.v1.IngestResponse0\x01\x12Z\n\tGetStatus\x12%.kinlink.registry.v1.GetStatusRequest\x1a&.kinlink.registry.v1.GetStatusResponse\x12]\n\nSetConsent\x12&.kinlink.registry.v1.SetConsentRequest\x1a\'.kinlink.registry.v1.SetConsentResponse\x12\x66\n\rSetProtection\x12).kinlink.registry.v1.SetProtectionRequest\x1a*.kinlink.registry.v1.SetProtectionResponse\x12h\n\rListApprovals\x12).kinlink.registry.v1.ListApprovalsRequest\x1a*.kinlink.registry.v1.ListApprovalsResponse0\x01\x12l\n\x0f\x44\x65\x63ideApprovals\x12+.kinlink.registry.v1.DecideApprovalsRequest\x1a,.kinlink.registry.v1.DecideApprovalsResponse\x12`\n\x0bLeaveAtOnce\x12\'.kinlink.registry.v1.LeaveAtOnceRequest\x1a(.kinlink.registry.v1.LeaveAtOnceResponse\x12k\n\x0eListLocalLinks\x12*.kinlink.registry.v1.ListLocalLinksRequest\x1a+.kinlink.registry.v1.ListLocalLinksResponse0\x01\x12Q\n\x06\x42\x61\x63kup\x12\".kinlink.registry.v1.BackupRequest\x1a#.kinlink.registry.v1.BackupResponse\x12T\n\x07Restore\x12#.kinlink.registry.v1.RestoreRequest\x1a$.kinlink.registry.v1.RestoreResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'kinlink.registry.v1.control_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_PROTECTION']._serialized_start=1730
+  _globals['_PROTECTION']._serialized_end=1818
+  _globals['_APPROVALSTATE']._serialized_start=1821
+  _globals['_APPROVALSTATE']._serialized_end=1952
   _globals['_INGESTREQUEST']._serialized_start=95
   _globals['_INGESTREQUEST']._serialized_end=230
   _globals['_INGESTRESPONSE']._serialized_start=233
@@ -44,20 +48,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SETCONSENTREQUEST']._serialized_end=530
   _globals['_SETCONSENTRESPONSE']._serialized_start=532
   _globals['_SETCONSENTRESPONSE']._serialized_end=586
-  _globals['_LISTLOCALLINKSREQUEST']._serialized_start=588
-  _globals['_LISTLOCALLINKSREQUEST']._serialized_end=629
-  _globals['_LOCALLINK']._serialized_start=632
-  _globals['_LOCALLINK']._serialized_end=781
-  _globals['_LISTLOCALLINKSRESPONSE']._serialized_start=783
-  _globals['_LISTLOCALLINKSRESPONSE']._serialized_end=854
-  _globals['_BACKUPREQUEST']._serialized_start=856
-  _globals['_BACKUPREQUEST']._serialized_end=885
-  _globals['_BACKUPRESPONSE']._serialized_start=887
-  _globals['_BACKUPRESPONSE']._serialized_end=934
-  _globals['_RESTOREREQUEST']._serialized_start=936
-  _globals['_RESTOREREQUEST']._serialized_end=966
-  _globals['_RESTORERESPONSE']._serialized_start=968
-  _globals['_RESTORERESPONSE']._serialized_end=1002
-  _globals['_CONTROLSERVICE']._serialized_start=1005
-  _globals['_CONTROLSERVICE']._serialized_end=1571
+  _globals['_SETPROTECTIONREQUEST']._serialized_start=588
+  _globals['_SETPROTECTIONREQUEST']._serialized_end=682
+  _globals['_SETPROTECTIONRESPONSE']._serialized_start=684
+  _globals['_SETPROTECTIONRESPONSE']._serialized_end=741
+  _globals['_LEAVEATONCEREQUEST']._serialized_start=743
+  _globals['_LEAVEATONCEREQUEST']._serialized_end=814
+  _globals['_LEAVEATONCERESPONSE']._serialized_start=816
+  _globals['_LEAVEATONCERESPONSE']._serialized_end=854
+  _globals['_LISTAPPROVALSREQUEST']._serialized_start=856
+  _globals['_LISTAPPROVALSREQUEST']._serialized_end=895
+  _globals['_APPROVAL']._serialized_start=898
+  _globals['_APPROVAL']._serialized_end=1119
+  _globals['_LISTAPPROVALSRESPONSE']._serialized_start=1121
+  _globals['_LISTAPPROVALSRESPONSE']._serialized_end=1194
+  _globals['_DECIDEAPPROVALSREQUEST']._serialized_start=1196
+  _globals['_DECIDEAPPROVALSREQUEST']._serialized_end=1251
+  _globals['_DECIDEAPPROVALSRESPONSE']._serialized_start=1253
+  _globals['_DECIDEAPPROVALSRESPONSE']._serialized_end=1312
+  _globals['_LISTLOCALLINKSREQUEST']._serialized_start=1314
+  _globals['_LISTLOCALLINKSREQUEST']._serialized_end=1355
+  _globals['_LOCALLINK']._serialized_start=1358
+  _globals['_LOCALLINK']._serialized_end=1507
+  _globals['_LISTLOCALLINKSRESPONSE']._serialized_start=1509
+  _globals['_LISTLOCALLINKSRESPONSE']._serialized_end=1580
+  _globals['_BACKUPREQUEST']._serialized_start=1582
+  _globals['_BACKUPREQUEST']._serialized_end=1611
+  _globals['_BACKUPRESPONSE']._serialized_start=1613
+  _globals['_BACKUPRESPONSE']._serialized_end=1660
+  _globals['_RESTOREREQUEST']._serialized_start=1662
+  _globals['_RESTOREREQUEST']._serialized_end=1692
+  _globals['_RESTORERESPONSE']._serialized_start=1694
+  _globals['_RESTORERESPONSE']._serialized_end=1728
+  _globals['_CONTROLSERVICE']._serialized_start=1955
+  _globals['_CONTROLSERVICE']._serialized_end=2939
 # @@protoc_insertion_point(module_scope)

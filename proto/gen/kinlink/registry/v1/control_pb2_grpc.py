@@ -50,6 +50,26 @@ class ControlServiceStub:
                 request_serializer=kinlink_dot_registry_dot_v1_dot_control__pb2.SetConsentRequest.SerializeToString,
                 response_deserializer=kinlink_dot_registry_dot_v1_dot_control__pb2.SetConsentResponse.FromString,
                 _registered_method=True)
+        self.SetProtection = channel.unary_unary(
+                '/kinlink.registry.v1.ControlService/SetProtection',
+                request_serializer=kinlink_dot_registry_dot_v1_dot_control__pb2.SetProtectionRequest.SerializeToString,
+                response_deserializer=kinlink_dot_registry_dot_v1_dot_control__pb2.SetProtectionResponse.FromString,
+                _registered_method=True)
+        self.ListApprovals = channel.unary_stream(
+                '/kinlink.registry.v1.ControlService/ListApprovals',
+                request_serializer=kinlink_dot_registry_dot_v1_dot_control__pb2.ListApprovalsRequest.SerializeToString,
+                response_deserializer=kinlink_dot_registry_dot_v1_dot_control__pb2.ListApprovalsResponse.FromString,
+                _registered_method=True)
+        self.DecideApprovals = channel.unary_unary(
+                '/kinlink.registry.v1.ControlService/DecideApprovals',
+                request_serializer=kinlink_dot_registry_dot_v1_dot_control__pb2.DecideApprovalsRequest.SerializeToString,
+                response_deserializer=kinlink_dot_registry_dot_v1_dot_control__pb2.DecideApprovalsResponse.FromString,
+                _registered_method=True)
+        self.LeaveAtOnce = channel.unary_unary(
+                '/kinlink.registry.v1.ControlService/LeaveAtOnce',
+                request_serializer=kinlink_dot_registry_dot_v1_dot_control__pb2.LeaveAtOnceRequest.SerializeToString,
+                response_deserializer=kinlink_dot_registry_dot_v1_dot_control__pb2.LeaveAtOnceResponse.FromString,
+                _registered_method=True)
         self.ListLocalLinks = channel.unary_stream(
                 '/kinlink.registry.v1.ControlService/ListLocalLinks',
                 request_serializer=kinlink_dot_registry_dot_v1_dot_control__pb2.ListLocalLinksRequest.SerializeToString,
@@ -85,6 +105,33 @@ class ControlServiceServicer:
 
     def SetConsent(self, request, context):
         """Consent of people named by their local ids.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetProtection(self, request, context):
+        """Protection of people named by their local ids.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListApprovals(self, request, context):
+        """Disclosures of protected people that wait for an officer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DecideApprovals(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LeaveAtOnce(self, request, context):
+        """Lets one record leave at once in one pass, for an urgent case.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -126,6 +173,26 @@ def add_ControlServiceServicer_to_server(servicer, server):
                     servicer.SetConsent,
                     request_deserializer=kinlink_dot_registry_dot_v1_dot_control__pb2.SetConsentRequest.FromString,
                     response_serializer=kinlink_dot_registry_dot_v1_dot_control__pb2.SetConsentResponse.SerializeToString,
+            ),
+            'SetProtection': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetProtection,
+                    request_deserializer=kinlink_dot_registry_dot_v1_dot_control__pb2.SetProtectionRequest.FromString,
+                    response_serializer=kinlink_dot_registry_dot_v1_dot_control__pb2.SetProtectionResponse.SerializeToString,
+            ),
+            'ListApprovals': grpc.unary_stream_rpc_method_handler(
+                    servicer.ListApprovals,
+                    request_deserializer=kinlink_dot_registry_dot_v1_dot_control__pb2.ListApprovalsRequest.FromString,
+                    response_serializer=kinlink_dot_registry_dot_v1_dot_control__pb2.ListApprovalsResponse.SerializeToString,
+            ),
+            'DecideApprovals': grpc.unary_unary_rpc_method_handler(
+                    servicer.DecideApprovals,
+                    request_deserializer=kinlink_dot_registry_dot_v1_dot_control__pb2.DecideApprovalsRequest.FromString,
+                    response_serializer=kinlink_dot_registry_dot_v1_dot_control__pb2.DecideApprovalsResponse.SerializeToString,
+            ),
+            'LeaveAtOnce': grpc.unary_unary_rpc_method_handler(
+                    servicer.LeaveAtOnce,
+                    request_deserializer=kinlink_dot_registry_dot_v1_dot_control__pb2.LeaveAtOnceRequest.FromString,
+                    response_serializer=kinlink_dot_registry_dot_v1_dot_control__pb2.LeaveAtOnceResponse.SerializeToString,
             ),
             'ListLocalLinks': grpc.unary_stream_rpc_method_handler(
                     servicer.ListLocalLinks,
@@ -225,6 +292,114 @@ class ControlService:
             '/kinlink.registry.v1.ControlService/SetConsent',
             kinlink_dot_registry_dot_v1_dot_control__pb2.SetConsentRequest.SerializeToString,
             kinlink_dot_registry_dot_v1_dot_control__pb2.SetConsentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetProtection(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kinlink.registry.v1.ControlService/SetProtection',
+            kinlink_dot_registry_dot_v1_dot_control__pb2.SetProtectionRequest.SerializeToString,
+            kinlink_dot_registry_dot_v1_dot_control__pb2.SetProtectionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListApprovals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/kinlink.registry.v1.ControlService/ListApprovals',
+            kinlink_dot_registry_dot_v1_dot_control__pb2.ListApprovalsRequest.SerializeToString,
+            kinlink_dot_registry_dot_v1_dot_control__pb2.ListApprovalsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DecideApprovals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kinlink.registry.v1.ControlService/DecideApprovals',
+            kinlink_dot_registry_dot_v1_dot_control__pb2.DecideApprovalsRequest.SerializeToString,
+            kinlink_dot_registry_dot_v1_dot_control__pb2.DecideApprovalsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LeaveAtOnce(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kinlink.registry.v1.ControlService/LeaveAtOnce',
+            kinlink_dot_registry_dot_v1_dot_control__pb2.LeaveAtOnceRequest.SerializeToString,
+            kinlink_dot_registry_dot_v1_dot_control__pb2.LeaveAtOnceResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,6 +37,13 @@ class ControlServiceStub:
     GetStatus: _grpc.UnaryUnaryMultiCallable[_control_pb2.GetStatusRequest, _control_pb2.GetStatusResponse]
     SetConsent: _grpc.UnaryUnaryMultiCallable[_control_pb2.SetConsentRequest, _control_pb2.SetConsentResponse]
     """Consent of people named by their local ids."""
+    SetProtection: _grpc.UnaryUnaryMultiCallable[_control_pb2.SetProtectionRequest, _control_pb2.SetProtectionResponse]
+    """Protection of people named by their local ids."""
+    ListApprovals: _grpc.UnaryStreamMultiCallable[_control_pb2.ListApprovalsRequest, _control_pb2.ListApprovalsResponse]
+    """Disclosures of protected people that wait for an officer."""
+    DecideApprovals: _grpc.UnaryUnaryMultiCallable[_control_pb2.DecideApprovalsRequest, _control_pb2.DecideApprovalsResponse]
+    LeaveAtOnce: _grpc.UnaryUnaryMultiCallable[_control_pb2.LeaveAtOnceRequest, _control_pb2.LeaveAtOnceResponse]
+    """Lets one record leave at once in one pass, for an urgent case."""
     ListLocalLinks: _grpc.UnaryStreamMultiCallable[_control_pb2.ListLocalLinksRequest, _control_pb2.ListLocalLinksResponse]
     """Links that touched our people, by local id."""
     Backup: _grpc.UnaryUnaryMultiCallable[_control_pb2.BackupRequest, _control_pb2.BackupResponse]
@@ -51,6 +58,13 @@ class ControlServiceAsyncStub(ControlServiceStub):
     GetStatus: _aio.UnaryUnaryMultiCallable[_control_pb2.GetStatusRequest, _control_pb2.GetStatusResponse]  # type: ignore[assignment]
     SetConsent: _aio.UnaryUnaryMultiCallable[_control_pb2.SetConsentRequest, _control_pb2.SetConsentResponse]  # type: ignore[assignment]
     """Consent of people named by their local ids."""
+    SetProtection: _aio.UnaryUnaryMultiCallable[_control_pb2.SetProtectionRequest, _control_pb2.SetProtectionResponse]  # type: ignore[assignment]
+    """Protection of people named by their local ids."""
+    ListApprovals: _aio.UnaryStreamMultiCallable[_control_pb2.ListApprovalsRequest, _control_pb2.ListApprovalsResponse]  # type: ignore[assignment]
+    """Disclosures of protected people that wait for an officer."""
+    DecideApprovals: _aio.UnaryUnaryMultiCallable[_control_pb2.DecideApprovalsRequest, _control_pb2.DecideApprovalsResponse]  # type: ignore[assignment]
+    LeaveAtOnce: _aio.UnaryUnaryMultiCallable[_control_pb2.LeaveAtOnceRequest, _control_pb2.LeaveAtOnceResponse]  # type: ignore[assignment]
+    """Lets one record leave at once in one pass, for an urgent case."""
     ListLocalLinks: _aio.UnaryStreamMultiCallable[_control_pb2.ListLocalLinksRequest, _control_pb2.ListLocalLinksResponse]  # type: ignore[assignment]
     """Links that touched our people, by local id."""
     Backup: _aio.UnaryUnaryMultiCallable[_control_pb2.BackupRequest, _control_pb2.BackupResponse]  # type: ignore[assignment]
@@ -80,6 +94,37 @@ class ControlServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.SetConsentResponse, _abc.Awaitable[_control_pb2.SetConsentResponse]]:
         """Consent of people named by their local ids."""
+
+    @_abc_1.abstractmethod
+    def SetProtection(
+        self,
+        request: _control_pb2.SetProtectionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.SetProtectionResponse, _abc.Awaitable[_control_pb2.SetProtectionResponse]]:
+        """Protection of people named by their local ids."""
+
+    @_abc_1.abstractmethod
+    def ListApprovals(
+        self,
+        request: _control_pb2.ListApprovalsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_control_pb2.ListApprovalsResponse], _abc.AsyncIterator[_control_pb2.ListApprovalsResponse]]:
+        """Disclosures of protected people that wait for an officer."""
+
+    @_abc_1.abstractmethod
+    def DecideApprovals(
+        self,
+        request: _control_pb2.DecideApprovalsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.DecideApprovalsResponse, _abc.Awaitable[_control_pb2.DecideApprovalsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def LeaveAtOnce(
+        self,
+        request: _control_pb2.LeaveAtOnceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.LeaveAtOnceResponse, _abc.Awaitable[_control_pb2.LeaveAtOnceResponse]]:
+        """Lets one record leave at once in one pass, for an urgent case."""
 
     @_abc_1.abstractmethod
     def ListLocalLinks(

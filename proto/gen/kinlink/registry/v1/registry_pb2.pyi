@@ -45,12 +45,22 @@ Global___Verdict: _TypeAlias = Verdict  # noqa: Y015
 class GetRegistryRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    LINKAGE_ID_FIELD_NUMBER: _builtins.int
+    PURPOSE_FIELD_NUMBER: _builtins.int
+    linkage_id: _builtins.str
+    """Of a linkage that begins: a registry that does not allow its purpose says so here. Empty when
+    the linker only keeps in step.
+    """
+    purpose: _builtins.str
     def __init__(
         self,
+        *,
+        linkage_id: _builtins.str = ...,
+        purpose: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["linkage_id", b"linkage_id", "purpose", b"purpose"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -411,6 +421,8 @@ class StreamSieveRequest(_message.Message):
     ISLANDS_FIELD_NUMBER: _builtins.int
     HANDLES_FIELD_NUMBER: _builtins.int
     ISLAND_INDEX_FIELD_NUMBER: _builtins.int
+    PARTNER_HANDLES_FIELD_NUMBER: _builtins.int
+    PURPOSE_FIELD_NUMBER: _builtins.int
     linkage_id: _builtins.str
     epoch: _builtins.str
     pass_index: _builtins.int
@@ -418,6 +430,10 @@ class StreamSieveRequest(_message.Message):
     """16 bytes, own handles"""
     island_index: _builtins.bytes
     """uint32, index into `islands`"""
+    partner_handles: _builtins.bytes
+    """16 bytes, the partner's handle of each pair"""
+    purpose: _builtins.str
+    """Why the linkage is made: a short code word, which a registry's policy may refuse."""
     @_builtins.property
     def partner(self) -> _profile_pb2.RegistryCard: ...
     @_builtins.property
@@ -432,10 +448,12 @@ class StreamSieveRequest(_message.Message):
         islands: Global___IslandColumns | None = ...,
         handles: _builtins.bytes = ...,
         island_index: _builtins.bytes = ...,
+        partner_handles: _builtins.bytes = ...,
+        purpose: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["islands", b"islands", "partner", b"partner"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "handles", b"handles", "island_index", b"island_index", "islands", b"islands", "linkage_id", b"linkage_id", "partner", b"partner", "pass_index", b"pass_index"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "handles", b"handles", "island_index", b"island_index", "islands", b"islands", "linkage_id", b"linkage_id", "partner", b"partner", "partner_handles", b"partner_handles", "pass_index", b"pass_index", "purpose", b"purpose"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -498,6 +516,74 @@ class SieveColumns(_message.Message):
 Global___SieveColumns: _TypeAlias = SieveColumns  # noqa: Y015
 
 @_typing.final
+class ExchangeDecisionsRequest(_message.Message):
+    """Under which handles does a record that we decided about go in this epoch? Until a registry knows
+    that of all decided pairs of a record, it seals nothing of that record towards the partner.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINKAGE_ID_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    PARTNER_FIELD_NUMBER: _builtins.int
+    QUESTION_FIELD_NUMBER: _builtins.int
+    ANSWER_FIELD_NUMBER: _builtins.int
+    PURPOSE_FIELD_NUMBER: _builtins.int
+    linkage_id: _builtins.str
+    epoch: _builtins.str
+    question: _builtins.bytes
+    """As the partner sealed them for this registry; empty if there is none."""
+    answer: _builtins.bytes
+    purpose: _builtins.str
+    @_builtins.property
+    def partner(self) -> _profile_pb2.RegistryCard: ...
+    def __init__(
+        self,
+        *,
+        linkage_id: _builtins.str = ...,
+        epoch: _builtins.str = ...,
+        partner: _profile_pb2.RegistryCard | None = ...,
+        question: _builtins.bytes = ...,
+        answer: _builtins.bytes = ...,
+        purpose: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["partner", b"partner"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "epoch", b"epoch", "linkage_id", b"linkage_id", "partner", b"partner", "purpose", b"purpose", "question", b"question"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExchangeDecisionsRequest: _TypeAlias = ExchangeDecisionsRequest  # noqa: Y015
+
+@_typing.final
+class ExchangeDecisionsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUESTION_FIELD_NUMBER: _builtins.int
+    ANSWER_FIELD_NUMBER: _builtins.int
+    UNANSWERED_FIELD_NUMBER: _builtins.int
+    question: _builtins.bytes
+    """Sealed for the partner; empty if this registry has nothing to ask."""
+    answer: _builtins.bytes
+    """Empty if nothing was asked."""
+    unanswered: _builtins.int
+    """Decided pairs with the partner that are still without an answer."""
+    def __init__(
+        self,
+        *,
+        question: _builtins.bytes = ...,
+        answer: _builtins.bytes = ...,
+        unanswered: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "question", b"question", "unanswered", b"unanswered"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExchangeDecisionsResponse: _TypeAlias = ExchangeDecisionsResponse  # noqa: Y015
+
+@_typing.final
 class StreamSealedPairsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -509,6 +595,7 @@ class StreamSealedPairsRequest(_message.Message):
     OWN_HANDLES_FIELD_NUMBER: _builtins.int
     PARTNER_HANDLES_FIELD_NUMBER: _builtins.int
     ISLAND_INDEX_FIELD_NUMBER: _builtins.int
+    PURPOSE_FIELD_NUMBER: _builtins.int
     linkage_id: _builtins.str
     epoch: _builtins.str
     pass_index: _builtins.int
@@ -518,6 +605,8 @@ class StreamSealedPairsRequest(_message.Message):
     """16 bytes"""
     island_index: _builtins.bytes
     """uint32"""
+    purpose: _builtins.str
+    """As in StreamSieveRequest."""
     @_builtins.property
     def partner(self) -> _profile_pb2.RegistryCard: ...
     @_builtins.property
@@ -533,10 +622,11 @@ class StreamSealedPairsRequest(_message.Message):
         own_handles: _builtins.bytes = ...,
         partner_handles: _builtins.bytes = ...,
         island_index: _builtins.bytes = ...,
+        purpose: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["islands", b"islands", "partner", b"partner"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "island_index", b"island_index", "islands", b"islands", "linkage_id", b"linkage_id", "own_handles", b"own_handles", "partner", b"partner", "partner_handles", b"partner_handles", "pass_index", b"pass_index"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "island_index", b"island_index", "islands", b"islands", "linkage_id", b"linkage_id", "own_handles", b"own_handles", "partner", b"partner", "partner_handles", b"partner_handles", "pass_index", b"pass_index", "purpose", b"purpose"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -639,9 +729,14 @@ class StreamChancePairsRequest(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     PARTNER_FIELD_NUMBER: _builtins.int
     PARTNER_RECORDS_FIELD_NUMBER: _builtins.int
+    LINKAGE_ID_FIELD_NUMBER: _builtins.int
+    PURPOSE_FIELD_NUMBER: _builtins.int
     epoch: _builtins.str
     partner_records: _builtins.int
     """Records of the partner, from its GetRegistry: both sides draw min(own, partner) pairs a round."""
+    linkage_id: _builtins.str
+    purpose: _builtins.str
+    """As in StreamSieveRequest."""
     @_builtins.property
     def partner(self) -> _profile_pb2.RegistryCard: ...
     def __init__(
@@ -650,10 +745,12 @@ class StreamChancePairsRequest(_message.Message):
         epoch: _builtins.str = ...,
         partner: _profile_pb2.RegistryCard | None = ...,
         partner_records: _builtins.int = ...,
+        linkage_id: _builtins.str = ...,
+        purpose: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["partner", b"partner"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "partner", b"partner", "partner_records", b"partner_records"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "linkage_id", b"linkage_id", "partner", b"partner", "partner_records", b"partner_records", "purpose", b"purpose"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -700,6 +797,7 @@ class DiscloseSubjectsRequest(_message.Message):
     PARTNER_HANDLES_FIELD_NUMBER: _builtins.int
     PARTNER_TAGS_FIELD_NUMBER: _builtins.int
     WEIGHTS_FIELD_NUMBER: _builtins.int
+    PURPOSE_FIELD_NUMBER: _builtins.int
     linkage_id: _builtins.str
     epoch: _builtins.str
     own_handles: _builtins.bytes
@@ -712,6 +810,8 @@ class DiscloseSubjectsRequest(_message.Message):
     """32 bytes, as the partner sealed them in StreamSealedPairs"""
     weights: _builtins.bytes
     """float32, match weight in bits"""
+    purpose: _builtins.str
+    """As in StreamSieveRequest."""
     @_builtins.property
     def partner(self) -> _profile_pb2.RegistryCard: ...
     def __init__(
@@ -724,10 +824,11 @@ class DiscloseSubjectsRequest(_message.Message):
         partner_handles: _builtins.bytes = ...,
         partner_tags: _builtins.bytes = ...,
         weights: _builtins.bytes = ...,
+        purpose: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["partner", b"partner"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "linkage_id", b"linkage_id", "own_handles", b"own_handles", "partner", b"partner", "partner_handles", b"partner_handles", "partner_tags", b"partner_tags", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "linkage_id", b"linkage_id", "own_handles", b"own_handles", "partner", b"partner", "partner_handles", b"partner_handles", "partner_tags", b"partner_tags", "purpose", b"purpose", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -64,6 +64,11 @@ class RegistryServiceStub:
                 request_serializer=kinlink_dot_registry_dot_v1_dot_registry__pb2.StreamSieveRequest.SerializeToString,
                 response_deserializer=kinlink_dot_registry_dot_v1_dot_registry__pb2.StreamSieveResponse.FromString,
                 _registered_method=True)
+        self.ExchangeDecisions = channel.unary_unary(
+                '/kinlink.registry.v1.RegistryService/ExchangeDecisions',
+                request_serializer=kinlink_dot_registry_dot_v1_dot_registry__pb2.ExchangeDecisionsRequest.SerializeToString,
+                response_deserializer=kinlink_dot_registry_dot_v1_dot_registry__pb2.ExchangeDecisionsResponse.FromString,
+                _registered_method=True)
         self.StreamSealedPairs = channel.unary_stream(
                 '/kinlink.registry.v1.RegistryService/StreamSealedPairs',
                 request_serializer=kinlink_dot_registry_dot_v1_dot_registry__pb2.StreamSealedPairsRequest.SerializeToString,
@@ -123,7 +128,14 @@ class RegistryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def StreamSieve(self, request, context):
-        """64 masked bits a record, comparable with one partner inside one island.
+        """One side of candidate pairs as 64 masked bits each, comparable inside the pair alone.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExchangeDecisions(self, request, context):
+        """What two registries ask and tell each other about decided pairs, sealed; the linker relays it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -184,6 +196,11 @@ def add_RegistryServiceServicer_to_server(servicer, server):
                     servicer.StreamSieve,
                     request_deserializer=kinlink_dot_registry_dot_v1_dot_registry__pb2.StreamSieveRequest.FromString,
                     response_serializer=kinlink_dot_registry_dot_v1_dot_registry__pb2.StreamSieveResponse.SerializeToString,
+            ),
+            'ExchangeDecisions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExchangeDecisions,
+                    request_deserializer=kinlink_dot_registry_dot_v1_dot_registry__pb2.ExchangeDecisionsRequest.FromString,
+                    response_serializer=kinlink_dot_registry_dot_v1_dot_registry__pb2.ExchangeDecisionsResponse.SerializeToString,
             ),
             'StreamSealedPairs': grpc.unary_stream_rpc_method_handler(
                     servicer.StreamSealedPairs,
@@ -346,6 +363,33 @@ class RegistryService:
             '/kinlink.registry.v1.RegistryService/StreamSieve',
             kinlink_dot_registry_dot_v1_dot_registry__pb2.StreamSieveRequest.SerializeToString,
             kinlink_dot_registry_dot_v1_dot_registry__pb2.StreamSieveResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExchangeDecisions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kinlink.registry.v1.RegistryService/ExchangeDecisions',
+            kinlink_dot_registry_dot_v1_dot_registry__pb2.ExchangeDecisionsRequest.SerializeToString,
+            kinlink_dot_registry_dot_v1_dot_registry__pb2.ExchangeDecisionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

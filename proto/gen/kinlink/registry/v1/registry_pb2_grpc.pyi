@@ -47,7 +47,9 @@ class RegistryServiceStub:
     RefineTokens: _grpc.UnaryStreamMultiCallable[_registry_pb2.RefineTokensRequest, _registry_pb2.RefineTokensResponse]
     """Finer tokens for islands above their cap."""
     StreamSieve: _grpc.UnaryStreamMultiCallable[_registry_pb2.StreamSieveRequest, _registry_pb2.StreamSieveResponse]
-    """64 masked bits a record, comparable with one partner inside one island."""
+    """One side of candidate pairs as 64 masked bits each, comparable inside the pair alone."""
+    ExchangeDecisions: _grpc.UnaryUnaryMultiCallable[_registry_pb2.ExchangeDecisionsRequest, _registry_pb2.ExchangeDecisionsResponse]
+    """What two registries ask and tell each other about decided pairs, sealed; the linker relays it."""
     StreamSealedPairs: _grpc.UnaryStreamMultiCallable[_registry_pb2.StreamSealedPairsRequest, _registry_pb2.StreamSealedPairsResponse]
     """One side of candidate pairs, each sealed for that pair alone."""
     StreamChancePairs: _grpc.UnaryStreamMultiCallable[_registry_pb2.StreamChancePairsRequest, _registry_pb2.StreamChancePairsResponse]
@@ -76,7 +78,9 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
     RefineTokens: _aio.UnaryStreamMultiCallable[_registry_pb2.RefineTokensRequest, _registry_pb2.RefineTokensResponse]  # type: ignore[assignment]
     """Finer tokens for islands above their cap."""
     StreamSieve: _aio.UnaryStreamMultiCallable[_registry_pb2.StreamSieveRequest, _registry_pb2.StreamSieveResponse]  # type: ignore[assignment]
-    """64 masked bits a record, comparable with one partner inside one island."""
+    """One side of candidate pairs as 64 masked bits each, comparable inside the pair alone."""
+    ExchangeDecisions: _aio.UnaryUnaryMultiCallable[_registry_pb2.ExchangeDecisionsRequest, _registry_pb2.ExchangeDecisionsResponse]  # type: ignore[assignment]
+    """What two registries ask and tell each other about decided pairs, sealed; the linker relays it."""
     StreamSealedPairs: _aio.UnaryStreamMultiCallable[_registry_pb2.StreamSealedPairsRequest, _registry_pb2.StreamSealedPairsResponse]  # type: ignore[assignment]
     """One side of candidate pairs, each sealed for that pair alone."""
     StreamChancePairs: _aio.UnaryStreamMultiCallable[_registry_pb2.StreamChancePairsRequest, _registry_pb2.StreamChancePairsResponse]  # type: ignore[assignment]
@@ -132,7 +136,15 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _registry_pb2.StreamSieveRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_registry_pb2.StreamSieveResponse], _abc.AsyncIterator[_registry_pb2.StreamSieveResponse]]:
-        """64 masked bits a record, comparable with one partner inside one island."""
+        """One side of candidate pairs as 64 masked bits each, comparable inside the pair alone."""
+
+    @_abc_1.abstractmethod
+    def ExchangeDecisions(
+        self,
+        request: _registry_pb2.ExchangeDecisionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registry_pb2.ExchangeDecisionsResponse, _abc.Awaitable[_registry_pb2.ExchangeDecisionsResponse]]:
+        """What two registries ask and tell each other about decided pairs, sealed; the linker relays it."""
 
     @_abc_1.abstractmethod
     def StreamSealedPairs(

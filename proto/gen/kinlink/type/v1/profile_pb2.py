@@ -24,17 +24,19 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dkinlink/type/v1/profile.proto\x12\x0fkinlink.type.v1\"\x97\x01\n\x07Profile\x12\x12\n\nfederation\x18\x01 \x01(\t\x12\x1a\n\x12schema_fingerprint\x18\x02 \x01(\t\x12\x18\n\x10\x65ncoding_version\x18\x03 \x01(\t\x12#\n\x04mode\x18\x04 \x01(\x0e\x32\x15.kinlink.type.v1.Mode\x12\r\n\x05\x65poch\x18\x05 \x01(\t\x12\x0e\n\x06\x63\x61nary\x18\x06 \x01(\x0c\"l\n\x0cRegistryCard\x12\x10\n\x08registry\x18\x01 \x01(\t\x12\x1c\n\x14\x61greement_public_key\x18\x02 \x01(\x0c\x12\x19\n\x11\x63\x65rtificate_chain\x18\x03 \x01(\x0c\x12\x11\n\tsignature\x18\x04 \x01(\x0c*A\n\x04Mode\x12\x14\n\x10MODE_UNSPECIFIED\x10\x00\x12\x0e\n\nMODE_PLAIN\x10\x01\x12\x13\n\x0fMODE_KEY_SERVER\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dkinlink/type/v1/profile.proto\x12\x0fkinlink.type.v1\"\xc5\x01\n\x07Profile\x12\x12\n\nfederation\x18\x01 \x01(\t\x12\x1a\n\x12schema_fingerprint\x18\x02 \x01(\t\x12\x18\n\x10\x65ncoding_version\x18\x03 \x01(\t\x12#\n\x04mode\x18\x04 \x01(\x0e\x32\x15.kinlink.type.v1.Mode\x12\r\n\x05\x65poch\x18\x05 \x01(\t\x12\x0e\n\x06\x63\x61nary\x18\x06 \x01(\x0c\x12,\n\x05parts\x18\x07 \x03(\x0b\x32\x1d.kinlink.type.v1.EncodingPart\",\n\x0c\x45ncodingPart\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\"l\n\x0cRegistryCard\x12\x10\n\x08registry\x18\x01 \x01(\t\x12\x1c\n\x14\x61greement_public_key\x18\x02 \x01(\x0c\x12\x19\n\x11\x63\x65rtificate_chain\x18\x03 \x01(\x0c\x12\x11\n\tsignature\x18\x04 \x01(\x0c*A\n\x04Mode\x12\x14\n\x10MODE_UNSPECIFIED\x10\x00\x12\x0e\n\nMODE_PLAIN\x10\x01\x12\x13\n\x0fMODE_KEY_SERVER\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'kinlink.type.v1.profile_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_MODE']._serialized_start=314
-  _globals['_MODE']._serialized_end=379
+  _globals['_MODE']._serialized_start=406
+  _globals['_MODE']._serialized_end=471
   _globals['_PROFILE']._serialized_start=51
-  _globals['_PROFILE']._serialized_end=202
-  _globals['_REGISTRYCARD']._serialized_start=204
-  _globals['_REGISTRYCARD']._serialized_end=312
+  _globals['_PROFILE']._serialized_end=248
+  _globals['_ENCODINGPART']._serialized_start=250
+  _globals['_ENCODINGPART']._serialized_end=294
+  _globals['_REGISTRYCARD']._serialized_start=296
+  _globals['_REGISTRYCARD']._serialized_end=404
 # @@protoc_insertion_point(module_scope)

@@ -3,8 +3,10 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
@@ -51,6 +53,7 @@ class Profile(_message.Message):
     MODE_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     CANARY_FIELD_NUMBER: _builtins.int
+    PARTS_FIELD_NUMBER: _builtins.int
     federation: _builtins.str
     schema_fingerprint: _builtins.str
     """Hex SHA-256 over normalisation, encodings and pass transforms."""
@@ -59,6 +62,10 @@ class Profile(_message.Message):
     epoch: _builtins.str
     canary: _builtins.bytes
     """16-byte keyed digest of the canary records; equal only under one secret and one encoding."""
+    @_builtins.property
+    def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___EncodingPart]:
+        """The encoding part by part, so that a difference has a name."""
+
     def __init__(
         self,
         *,
@@ -68,14 +75,41 @@ class Profile(_message.Message):
         mode: Global___Mode.ValueType = ...,
         epoch: _builtins.str = ...,
         canary: _builtins.bytes = ...,
+        parts: _abc.Iterable[Global___EncodingPart] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["canary", b"canary", "encoding_version", b"encoding_version", "epoch", b"epoch", "federation", b"federation", "mode", b"mode", "schema_fingerprint", b"schema_fingerprint"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["canary", b"canary", "encoding_version", b"encoding_version", "epoch", b"epoch", "federation", b"federation", "mode", b"mode", "parts", b"parts", "schema_fingerprint", b"schema_fingerprint"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Profile: _TypeAlias = Profile  # noqa: Y015
+
+@_typing.final
+class EncodingPart(_message.Message):
+    """One part of the encoding as one registry computes it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Such as `pinyin` or `blocking/name_birth`; those that others rest on come first."""
+    digest: _builtins.bytes
+    """16 bytes, keyed by the epoch secret."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        digest: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EncodingPart: _TypeAlias = EncodingPart  # noqa: Y015
 
 @_typing.final
 class RegistryCard(_message.Message):

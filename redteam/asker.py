@@ -1,0 +1,249 @@
+"""A linker's side of every call to a real registry; it sends what it is told to, forged or not."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from kinlink.registry.v1 import registry_pb2 as pb
+from kinlink.registry.v1 import registry_pb2_grpc
+from kinlink_core.runtime.channel import translated
+from kinlink_core.wire import (
+    DisclosedRows,
+    ProofRows,
+    RefinedRows,
+    SealedRows,
+    SieveRows,
+    TokenRows,
+    read_stream,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import grpc
+    from kinlink_registry.node import Node
+
+EPOCH = "2026-11"
+ID_BYTES = 16
+WEIGHT_BITS = 9.0
+
+Ids = Any  # (n, 16) uint8
+
+
+def ids(items: Sequence[bytes]) -> Ids:
+    """N ids of 16 bytes as (n, 16) bytes."""
+    return np.frombuffer(b"".join(items), np.uint8).reshape(-1, ID_BYTES)
+
+
+@dataclass
+class Asker:
+    """The linker's side of every call to one registry.
+
+    `node` is the registry itself, for what an attack is told the truth by, never for what it knows.
+    """
+
+    node: Node
+    channel: grpc.Channel
+    metrics_address: str
+    epoch: str = EPOCH
+
+    def __post_init__(self) -> None:
+        self.stub = registry_pb2_grpc.RegistryServiceStub(self.channel)
+        self.schema = self.node.schema
+
+    def profile(self) -> Any:
+        """GetRegistry."""
+        with translated("registry"):
+            return self.stub.GetRegistry(pb.GetRegistryRequest())
+
+    @property
+    def card(self) -> Any:
+        """The registry's card, as a linker relays it."""
+        return self.profile().card
+
+    def feed(self, feed_id: str = "", after: int = 0) -> Feed:
+        """StreamTokens."""
+        request = pb.StreamTokensRequest(epoch=self.epoch, feed_id=feed_id, after_sequence=after)
+        with translated("registry"):
+            stream = read_stream(self.stub.StreamTokens(request), TokenRows.read)
+            return Feed(stream.header, list(stream))
+
+    def prove(self, tokens: Ids, pass_index: int, partner: str = "anyone") -> ProofRows:
+        """ProveMembership."""
+        request = pb.ProveMembershipRequest(
+            epoch=self.epoch, partner=partner, pass_index=pass_index, tokens=tokens.tobytes()
+        )
+        with translated("registry"):
+            return ProofRows.read(self.stub.ProveMembership(request))
+
+    def refine(self, tokens: Ids, pass_index: int, level: int = 1) -> list[RefinedRows]:
+        """RefineTokens."""
+        request = pb.RefineTokensRequest(
+            epoch=self.epoch, pass_index=pass_index, level=level, tokens=tokens.tobytes()
+        )
+        with translated("registry"):
+            return list(read_stream(self.stub.RefineTokens(request), RefinedRows.read))
+
+    def sieve(self, asked: Asked) -> SieveRows:
+        """StreamSieve."""
+        request = pb.StreamSieveRequest(
+            linkage_id="redteam",
+            epoch=self.epoch,
+            partner=asked.card,
+            pass_index=asked.pass_index,
+            islands=asked.islands(),
+            handles=asked.own.tobytes(),
+            partner_handles=asked.theirs.tobytes(),
+            island_index=asked.index().tobytes(),
+        )
+        with translated("registry"):
+            (rows,) = read_stream(self.stub.StreamSieve(request), SieveRows.read)
+        return rows
+
+    def seal(self, asked: Asked) -> SealedRows:
+        """StreamSealedPairs."""
+        request = pb.StreamSealedPairsRequest(
+            linkage_id="redteam",
+            epoch=self.epoch,
+            partner=asked.card,
+            pass_index=asked.pass_index,
+            islands=asked.islands(),
+            own_handles=asked.own.tobytes(),
+            partner_handles=asked.theirs.tobytes(),
+            island_index=asked.index().tobytes(),
+        )
+        with translated("registry"):
+            stream = read_stream(
+                self.stub.StreamSealedPairs(request), lambda m: SealedRows.read(m, self.schema)
+            )
+            (rows,) = stream
+        return rows
+
+    def exchange(self, card: Any, question: bytes = b"", answer: bytes = b"") -> Any:
+        """ExchangeDecisions."""
+        request = pb.ExchangeDecisionsRequest(
+            linkage_id="redteam", epoch=self.epoch, partner=card, question=question, answer=answer
+        )
+        with translated("registry"):
+            return self.stub.ExchangeDecisions(request)
+
+    def chance(self, card: Any, records: int) -> list[SealedRows]:
+        """StreamChancePairs."""
+        request = pb.StreamChancePairsRequest(
+            epoch=self.epoch, partner=card, partner_records=records
+        )
+        with translated("registry"):
+            return list(
+                read_stream(
+                    self.stub.StreamChancePairs(request),
+                    lambda m: SealedRows.read(m, self.schema, chance=True),
+                )
+            )
+
+    def disclose(
+        self, card: Any, own: Ids, theirs: Ids, tags: Any, weight: float = WEIGHT_BITS
+    ) -> DisclosedRows:
+        """DiscloseSubjects, each pair with the same weight."""
+        request = pb.DiscloseSubjectsRequest(
+            linkage_id="redteam",
+            epoch=self.epoch,
+            partner=card,
+            own_handles=own.tobytes(),
+            partner_handles=theirs.tobytes(),
+            partner_tags=tags.tobytes(),
+            weights=np.full(len(own), weight, np.float32).tobytes(),
+        )
+        with translated("registry"):
+            return DisclosedRows.read(self.stub.DiscloseSubjects(request))
+
+    def publish(self, *links: Any) -> Any:
+        """PublishLinks."""
+        request = pb.PublishLinksRequest(linkage_id="redteam", epoch=self.epoch, links=links)
+        with translated("registry"):
+            return self.stub.PublishLinks(request)
+
+
+@dataclass
+class Feed:
+    """A feed as it was read."""
+
+    header: Any
+    pages: list[TokenRows]
+
+    def column(self, name: str) -> Any:
+        """One column of all pages."""
+        width = (0, ID_BYTES) if name in {"handle", "token"} else (0,)
+        return np.concatenate([np.empty(width, np.uint8), *(getattr(p, name) for p in self.pages)])
+
+    def held(self, pass_index: int) -> dict[bytes, list[bytes]]:
+        """Handles of a pass by token."""
+        found: defaultdict[bytes, list[bytes]] = defaultdict(list)
+        keep = (self.column("event") == 1) & (self.column("pass_index") == pass_index)
+        columns = self.column("token")[keep], self.column("handle")[keep]
+        for token, handle in zip(*columns, strict=True):
+            found[token.tobytes()].append(handle.tobytes())
+        return found
+
+
+@dataclass
+class Asked:
+    """Rows of one pass as they are put to one registry; `island` indexes the islands."""
+
+    card: Any
+    pass_index: int
+    tokens: Ids
+    counts: Any
+    proofs: Any
+    own: Ids
+    theirs: Ids
+    island: Any
+
+    def index(self) -> Any:
+        """Island of each row, as it is sent."""
+        return np.asarray(self.island).astype("<u4")
+
+    def islands(self) -> Any:
+        """The islands with the partner's proofs, as they are sent."""
+        return pb.IslandColumns(
+            token=self.tokens.tobytes(),
+            partner_count=np.asarray(self.counts).astype("<u4").tobytes(),
+            proof=self.proofs.tobytes(),
+        )
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """All pairs of one pass between two registries, as each of the two is asked for its side."""
+
+    to_left: Asked
+    to_right: Asked
+
+    @property
+    def pairs(self) -> int:
+        """How many there are."""
+        return len(self.to_left.own)
+
+
+def meet(left: Asker, right: Asker, pass_index: int) -> Meeting:
+    """Every pair of handles under every token that both hold, with each other's proofs."""
+    ours, theirs = left.feed().held(pass_index), right.feed().held(pass_index)
+    shared = sorted(ours.keys() & theirs.keys())
+    rows = [
+        (number, own, other)
+        for number, token in enumerate(shared)
+        for own in ours[token]
+        for other in theirs[token]
+    ]
+    tokens = ids(shared)
+    island = np.array([row[0] for row in rows], np.int64)
+    own, others = ids([row[1] for row in rows]), ids([row[2] for row in rows])
+    by_left, by_right = left.prove(tokens, pass_index), right.prove(tokens, pass_index)
+    return Meeting(
+        Asked(
+            right.card, pass_index, tokens, by_right.counts, by_right.proofs, own, others, island
+        ),
+        Asked(left.card, pass_index, tokens, by_left.counts, by_left.proofs, others, own, island),
+    )

@@ -1,0 +1,35 @@
+"""All attacks, in the order of the table. One module an idea; see `redteam/README.md`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from redteam.results import Result
+    from redteam.setting import Setting
+
+
+@dataclass(frozen=True)
+class Attack:
+    """A module of this package with `run(setting) -> list[Result]`, and the ids it reports.
+
+    `once` runs it in the first setting of each seed only: it makes its own population.
+    """
+
+    module: str
+    ids: tuple[str, ...]
+    once: bool = False
+
+    def run(self, setting: Setting) -> list[Result]:
+        """Run it in one setting."""
+        found: list[Result] = import_module(f"redteam.attacks.{self.module}").run(setting)
+        return found
+
+
+ATTACKS: Final = (
+    Attack("ranks", ("T1",)),
+    Attack("graphs", ("T2",), once=True),
+    Attack("colours", ("T3",)),
+)

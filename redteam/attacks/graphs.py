@@ -1,0 +1,240 @@
+"""T2: graph matching with full overlap. The attacker has the plaintext of the same thousand people.
+
+Against a CLK the linker has one filter a record, so everyone's similarity to everyone. In Kinlink it
+can name handles, which live in one pass each, and subjects of disclosed pairs, and knows distances
+only inside islands. Its graphs are
+
+* for each pass: handles, those of one person merged where the linker's own weight says so;
+* joined: linked subjects as one node, with the edges of all passes.
+
+An edge's weight is what the sieve and the seal show of similarity; a node's own is that of its two
+records. The attacker runs Kinlink on the plaintext under a key of his own, so he has the same
+graphs with names. He also knows which registries a person stands in. Both sides go through the
+same matching as the CLK.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+from redteam.baselines import (
+    CLK_HASHES,
+    clk,
+    dice_of_sets,
+    estimated_dice,
+    estimated_sizes,
+    record_tokens,
+)
+from redteam.matching import match
+from redteam.meetings import MISSING
+from redteam.population import make
+from redteam.results import Result
+from redteam.view import build
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from redteam.places import I64
+    from redteam.population import Population
+    from redteam.setting import Setting
+    from redteam.view import View
+
+PEOPLE: Final = 1_000
+PEOPLE_QUICK: Final = 400
+REGISTRIES: Final = 3
+TARGET: Final = 0.01
+BASELINE_MIN: Final = 0.95
+SAMPLE_BITS: Final = 256
+# The linker takes two records for one person above this many bits.
+SAME_WEIGHT_MIN: Final = 3.0
+JOINED: Final = -1
+
+_KEY: Final = b"one key for all of them"
+
+
+@dataclass(frozen=True)
+class Graph:
+    """n nodes, their similarities, and the truth about them."""
+
+    similarity: npt.NDArray[np.float64]  # (n, n)
+    registries: I64  # (n,) bits: in which registries the node has records
+    person: I64  # (n,) hidden
+
+
+def run(setting: Setting) -> list[Result]:
+    """CLK and Kinlink, without and with errors in the records."""
+    people = PEOPLE_QUICK if setting.quick else PEOPLE
+    classical = clk_share(make(people, REGISTRIES, setting.seed, correlated=True, errors=0))
+    found = []
+    for errors in (0.0, 1.0):
+        population = make(
+            people, REGISTRIES, setting.seed, correlated=True, overlap=1.0, errors=errors
+        )
+        views = [build(population, trained=not setting.quick) for _ in range(2)]
+        passes = [JOINED, *range(len(views[0].schema.passes))]
+        shares = {index: attack(views[0], views[1], index) for index in passes}
+        worst = max(shares, key=lambda index: shares[index])
+        where = "the joined graph" if worst == JOINED else views[0].schema.passes[worst].id
+        found.append(
+            Result(
+                id="T2",
+                title="graph matching, full overlap",
+                setting=f"{people} people, {'usual' if errors else 'no'} errors",
+                seed=setting.seed,
+                measure="people named",
+                value=shares[worst],
+                target=TARGET,
+                classical=classical,
+                classical_min=BASELINE_MIN,
+                detail=f"Most in {where}; {shares[JOINED]:.2%} in the joined graph.",
+            )
+        )
+    return found
+
+
+def clk_share(population: Population) -> float:
+    """Share of people whose filter is matched to their plaintext."""
+    order = np.random.default_rng().permutation(population.persons)
+    filters = clk(population.people, _KEY)[order]
+    tokens = record_tokens(population.people)
+    guess = match(
+        estimated_dice(filters, CLK_HASHES),
+        dice_of_sets(tokens, tokens),
+        estimated_sizes(filters, CLK_HASHES),
+        np.array([len(each) for each in tokens]),
+    )
+    return float((guess == order).mean())
+
+
+def attack(target: View, known: View, index: int) -> float:
+    """Share of people of whom a node of one graph is named rightly."""
+    one, other = graph(target, index), graph(known, index)
+    if not len(one.person) or not len(other.person):
+        return 0.0
+    barred = one.registries[:, None] != other.registries[None, :]
+    guess = match(one.similarity, other.similarity, barred=barred)
+    named = guess >= 0
+    right = np.zeros(len(guess), bool)
+    right[named] = other.person[guess[named]] == one.person[named]
+    return len(np.unique(one.person[right])) / target.population.persons
+
+
+def graph(view: View, index: int) -> Graph:
+    """The linker's graph of one pass, or the joined one."""
+    if index == JOINED:
+        node = _joined_nodes(view)
+        chosen = np.arange(view.pairs.count)
+    else:
+        chosen = np.flatnonzero(view.pairs.pass_index == index)
+        node = _pass_nodes(view, chosen)
+    left, right = node[view.pairs.left[chosen]], node[view.pairs.right[chosen]]
+    both = (left >= 0) & (right >= 0)
+    left, right, weight = left[both], right[both], likeness(view)[chosen][both]
+    count = int(node.max(initial=-1)) + 1
+    best = np.zeros((count, count))
+    np.maximum.at(best, (left, right), weight)
+    return Graph(np.maximum(best, best.T), *_truth(view, node, count))
+
+
+def likeness(view: View) -> npt.NDArray[np.float64]:
+    """Similarity of each sealed pair between 0 and 1: sieve, distances and tags together."""
+    pairs = view.pairs
+    known = pairs.distance != MISSING
+    fields = 1 - 2 * np.minimum(pairs.distance / SAMPLE_BITS, 0.5)
+    total = np.where(known, fields, 0).sum(axis=1) + pairs.tags.mean(axis=1)
+    return np.maximum(total / (known.sum(axis=1) + 1), 1e-3)
+
+
+def _same(view: View) -> npt.NDArray[np.bool_]:
+    if view.disclosed is None:
+        raise ValueError("the view was made without scores")
+    return view.disclosed.weight >= SAME_WEIGHT_MIN
+
+
+def _pass_nodes(view: View, chosen: I64) -> I64:
+    """Row → node of its pass, -1 where it has none."""
+    pairs = view.pairs
+    rows = np.unique(np.concatenate([pairs.left[chosen], pairs.right[chosen]]))
+    place = np.full(view.rows.count, -1)
+    place[rows] = np.arange(len(rows))
+    same = chosen[_same(view)[chosen]]
+    place[rows] = _components(len(rows), place[pairs.left[same]], place[pairs.right[same]])
+    return place
+
+
+def _joined_nodes(view: View) -> I64:
+    """Row → person as disclosure joins them; rows that were not disclosed are left out."""
+    found = view.disclosed
+    if found is None:
+        raise ValueError("the view was made without disclosure")
+    registries = len(view.population.names)
+    left_row, right_row = view.pairs.left[found.pair], view.pairs.right[found.pair]
+    # A subject id belongs to a registry.
+    names = np.concatenate(
+        [
+            found.left_subject * registries + view.rows.registry[left_row],
+            found.right_subject * registries + view.rows.registry[right_row],
+        ]
+    )
+    distinct, subject = np.unique(names, return_inverse=True)
+    left, right = np.split(subject.reshape(-1), 2)
+    person = _components(len(distinct), left[found.linked], right[found.linked])
+    node = np.full(view.rows.count, -1)
+    node[left_row], node[right_row] = person[left], person[right]
+    return node
+
+
+def _components(count: int, left: I64, right: I64) -> I64:
+    links = coo_matrix((np.ones(len(left)), (left, right)), shape=(count, count))
+    return np.asarray(connected_components(links, directed=False)[1], np.int64)
+
+
+def _truth(view: View, node: I64, count: int) -> tuple[I64, I64]:
+    rows = np.flatnonzero(node >= 0)
+    registries, person = np.zeros(count, np.int64), np.full(count, -1)
+    np.bitwise_or.at(registries, node[rows], 1 << view.rows.registry[rows].astype(np.int64))
+    person[node[rows]] = view.population.person[view.secrets.record[rows]]
+    return registries, person
+
+
+def export(out: Path, people: int, seed: int) -> tuple[int, int]:
+    """Write what outside graph-matching code needs, as tab-separated edge lists.
+
+    `out` holds the linker's graph: a node is a handle, or a subject where a handle was disclosed.
+    Beside it `.plaintext.tsv`, the attacker's graph by Dice of bigrams, and `.truth.tsv`, node and
+    person. Returns the numbers of nodes and edges of `out`.
+    """
+    population = make(people, REGISTRIES, seed, correlated=True, overlap=1.0)
+    view = build(population)
+    subject = _joined_nodes(view)
+    names = np.where(
+        subject >= 0, np.char.add("s", subject.astype(str)),
+        np.char.add("h", np.arange(view.rows.count).astype(str)),
+    )  # fmt: skip
+    pairs, weight = view.pairs, likeness(view)
+    _write(out, zip(names[pairs.left], names[pairs.right], weight, strict=True))
+    tokens = record_tokens(population.people)
+    plain = dice_of_sets(tokens, tokens)
+    left, right = np.nonzero(np.triu(plain, 1) > 0)
+    _write(
+        out.with_suffix(".plaintext.tsv"),
+        ((f"p{i}", f"p{j}", plain[i, j]) for i, j in zip(left, right, strict=True)),
+    )
+    person = population.person[view.secrets.record]
+    used = np.unique(np.concatenate([pairs.left, pairs.right]))
+    known = dict(zip(names[used], person[used], strict=True))
+    lines = [f"{name}\tp{number}\n" for name, number in known.items()]
+    out.with_suffix(".truth.tsv").write_text("".join(lines), encoding="utf-8")
+    return len(known), pairs.count
+
+
+def _write(path: Path, edges: object) -> None:
+    lines = [f"{one}\t{other}\t{weight:.4f}\n" for one, other, weight in edges]  # type: ignore[attr-defined]
+    path.write_text("".join(lines), encoding="utf-8")

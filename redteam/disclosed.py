@@ -1,0 +1,104 @@
+"""Which pairs the linker has disclosed: scored by its own model, answered as the registries do.
+
+Pairs above the schema's floor are asked for best first. Of a pair of records the first handle pair
+is answered with the two subject ids, the others are "superseded"; a record has one subject id in an
+epoch.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import numpy.typing as npt
+from kinlink_core.encoding.chance import CHANCE_PAIRS_MAX
+from kinlink_linker.score import score, train
+
+from redteam.meetings import measure, sealed_side
+
+if TYPE_CHECKING:
+    from kinlink_core.encoding.schema import Schema
+
+    from redteam.encoded import Encoded
+    from redteam.meetings import Pairs
+    from redteam.places import I64
+    from redteam.population import Population
+
+_CHANCE_SEED: Final = 20261121
+
+
+@dataclass(frozen=True)
+class Disclosed:
+    """n disclosed pairs, one a pair of records, best first; `weight` covers all sealed pairs."""
+
+    pair: I64  # (n,) index into the sealed pairs
+    left_subject: I64  # (n,) random numbers
+    right_subject: I64
+    linked: npt.NDArray[np.bool_]  # (n,) above the schema's threshold
+    weight: npt.NDArray[np.float64]  # (pairs,) match weight of every sealed pair, bits
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self.pair)
+
+
+def disclose(
+    schema: Schema, encoded: Encoded, population: Population, pairs: Pairs, *, trained: bool = True
+) -> Disclosed:
+    """Train, score and disclose the sealed pairs of one linkage.
+
+    Without `trained` the model is the one that EM starts from: seconds less, fewer false links.
+    """
+    weight, probability = _scores(schema, encoded, population, pairs, trained=trained)
+    asked = np.flatnonzero(probability >= schema.disclosure_floor_probability)
+    asked = asked[np.argsort(-weight[asked], kind="stable")]
+    record = encoded.secrets.record
+    left, right = record[pairs.left[asked]], record[pairs.right[asked]]
+    _, first = np.unique(left * population.records + right, return_index=True)
+    answered = asked[np.sort(first)]
+    subject = np.random.default_rng().permutation(population.records)
+    return Disclosed(
+        answered,
+        subject[record[pairs.left[answered]]],
+        subject[record[pairs.right[answered]]],
+        probability[answered] >= schema.threshold_probability,
+        weight,
+    )
+
+
+def _scores(
+    schema: Schema, encoded: Encoded, population: Population, pairs: Pairs, *, trained: bool
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    rows_by_pass = {
+        each.id: np.flatnonzero(pairs.pass_index == index)
+        for index, each in enumerate(schema.passes)
+    }
+    levels = {name: pairs.levels[rows] for name, rows in rows_by_pass.items()}
+    chance = _chance_levels(schema, encoded, population)
+    model = train(schema, levels if trained else {}, chance)
+    weight = np.zeros(pairs.count)
+    probability = np.zeros(pairs.count)
+    for name, rows in rows_by_pass.items():
+        found = score(schema, model, name, levels[name])
+        weight[rows], probability[rows] = found.weight, found.probability
+    return weight, probability
+
+
+def _chance_levels(
+    schema: Schema, encoded: Encoded, population: Population
+) -> npt.NDArray[np.uint8]:
+    """Levels of random pairs across registries, sealed under keys of their own."""
+    rng = np.random.default_rng(_CHANCE_SEED)
+    left, right = rng.integers(0, population.records, (2, CHANCE_PAIRS_MAX))
+    apart = population.registry[left] != population.registry[right]
+    left, right = left[apart], right[apart]
+    pair_keys = [os.urandom(32) for _ in left]
+    sides = [
+        sealed_side(schema, encoded.secrets, population.values, pair_keys, record)
+        for record in (left, right)
+    ]
+    levels: npt.NDArray[np.uint8] = measure(schema, *sides)[0]
+    return levels

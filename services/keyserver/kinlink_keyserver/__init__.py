@@ -1,0 +1,1 @@
+"""The key server: evaluates blinded blocking values under its keys, within budgets."""
