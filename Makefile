@@ -18,7 +18,7 @@ demo: .venv/.run ## three registries, a linker and a gateway on this machine; Ct
 	@end=; [ -t 1 ] || end=--exit; exec $(BIN)/kinlink demo $$end $(DEMO_FLAGS)
 
 test: .venv/.dev ## every test but the slow ones; installs their Debian packages where it may
-	@scripts/apt-extras prometheus chromium postgresql
+	@scripts/apt-extras prometheus chromium postgresql softhsm2
 	$(PYTEST) -n $(TEST_PROCESSES) --dist loadfile -m 'not slow'
 
 test-slow: .venv/.dev ## image builds, large benches, load

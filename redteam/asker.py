@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import grpc
-    from kinlink_registry.node import Node
 
 EPOCH = "2026-11"
 ID_BYTES = 16
@@ -42,10 +41,11 @@ def ids(items: Sequence[bytes]) -> Ids:
 class Asker:
     """The linker's side of every call to one registry.
 
-    `node` is the registry itself, for what an attack is told the truth by, never for what it knows.
+    `node` is the registry itself, for the truth that an attack is held against, never for what it
+    knows; of a registry in another process it has the schema only.
     """
 
-    node: Node
+    node: Any
     channel: grpc.Channel
     metrics_address: str
     epoch: str = EPOCH

@@ -18,7 +18,7 @@ from scipy.stats import norm, rankdata
 Matrix = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
 
-ROUNDS_MAX: Final = 40
+ROUNDS_MAX: Final = 15
 NEIGHBOURS: Final = 10
 QUANTILES: Final = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 # How much each feature of a node says: its own weight, mean and spread, quantiles, neighbours.
@@ -47,7 +47,9 @@ def match(
         (n,) node of `right` for each node of `left`, -1 where none is left. Time: some assignments
         of size max(n, m); a second for a thousand nodes.
     """
-    never = np.zeros((len(left), len(right))) if barred is None else barred * FORBIDDEN
+    never: Matrix = np.zeros((len(left), len(right)))
+    if barred is not None:
+        never[barred] = FORBIDDEN
     one, other = _standard(left), _standard(right)
     features = _features(left, left_size), _features(right, right_size)
     cost = never.copy()
@@ -90,7 +92,7 @@ def _features(similarity: npt.NDArray[Any], size: npt.NDArray[Any] | None) -> Ma
             nearest,
         ]
     )
-    scores: Matrix = norm.ppf((rankdata(columns, axis=0) - 0.5) / len(columns))
+    scores: Matrix = np.asarray(norm.ppf((rankdata(columns, axis=0) - 0.5) / len(columns)))
     return scores
 
 

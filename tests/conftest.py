@@ -35,12 +35,17 @@ def _has_buildah() -> bool:
     return all(shutil.which(name) for name in ("buildah", "debootstrap"))
 
 
+def _has_softhsm() -> bool:
+    return shutil.which("softhsm2-util") is not None
+
+
 # Marker → the Debian package it needs, and how to see that the package is there.
 PACKAGES: dict[str, tuple[str, Callable[[], bool]]] = {
     "needs_prometheus": ("prometheus", _has_prometheus),
     "needs_chromium": ("chromium", _has_chromium),
     "needs_postgres": ("postgresql", _has_postgres),
     "needs_buildah": ("buildah debootstrap", _has_buildah),
+    "needs_softhsm": ("softhsm2", _has_softhsm),
 }
 
 _skipped: defaultdict[str, list[str]] = defaultdict(list)

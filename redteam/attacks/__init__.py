@@ -32,4 +32,11 @@ ATTACKS: Final = (
     Attack("ranks", ("T1",)),
     Attack("graphs", ("T2",), once=True),
     Attack("colours", ("T3",)),
+    Attack("surnames", ("R1",)),
+    Attack("categories", ("R2",)),
+    Attack("fingerprints", ("R3", "R4")),
+    Attack("repeats", ("R5",)),
+    Attack("disclosures", ("R6", "R7")),
+    Attack("arrivals", ("R8",)),
+    Attack("colluders", ("R9",)),
 )

@@ -95,16 +95,16 @@ def content(view: View) -> tuple[float, float]:
     theirs = (view.disclosed.weight >= 0) & (np.isin(left, arrivals) | np.isin(right, arrivals))
     right_guesses, linked, present = 0.0, 0, 0
     for one, other in combinations(_single_passes(view), 2):
-        feed = [
+        in_one, in_other = (
             np.intersect1d(record[(rows.pass_index == each) & (rows.level == 0)], arrivals)
             for each in (one, other)
-        ]
-        both = len(np.intersect1d(*feed))
-        seen = [
+        )
+        both = len(np.intersect1d(in_one, in_other))
+        seen, seen_again = (
             observe(view, np.flatnonzero(theirs & (view.pairs.pass_index == each)))
             for each in (one, other)
-        ]
-        hits, shared = matched(*seen, SAMPLE_BITS)
+        )
+        hits, shared = matched(seen, seen_again, SAMPLE_BITS)
         right_guesses += float(hits.sum())
         linked += shared
         present += both
@@ -205,7 +205,7 @@ def _by_time(left_in: I64, passes: I64, refs: I64) -> float:
     same, whole, couples = 0.0, 0.0, 0
     for one, other in combinations(np.unique(passes).tolist(), 2):
         a, b = np.flatnonzero(passes == one), np.flatnonzero(passes == other)
-        first = {ref: at for ref, at in zip(refs[b].tolist(), left_in[b].tolist(), strict=True)}
+        first = dict(zip(refs[b].tolist(), left_in[b].tolist(), strict=True))
         counts = np.bincount(left_in[b], minlength=int(left_in.max()) + 1)
         for ref, at in zip(refs[a].tolist(), left_in[a].tolist(), strict=True):
             if ref not in first:

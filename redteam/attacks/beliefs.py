@@ -86,5 +86,6 @@ class _Sum:
 
 
 def _normal(logs: F32) -> F32:
-    shown: F32 = np.exp(logs - logs.max(axis=1, keepdims=True))
-    return shown / shown.sum(axis=1, keepdims=True)
+    shown = np.exp(logs - logs.max(axis=1, keepdims=True))
+    normal: F32 = shown / shown.sum(axis=1, keepdims=True)
+    return normal

@@ -26,6 +26,7 @@ from kinlink_local.people import BLOOD_GROUPS
 from redteam.attacks.beliefs import Edges, beliefs
 from redteam.attacks.colourings import marginals
 from redteam.attacks.crowds import GIVEN_NAMES, Crowd, all_pairs, crowd, joined
+from redteam.attacks.disclosures import answered
 from redteam.attacks.surnames import SAME_NAME_MAX
 from redteam.results import Result
 
@@ -67,7 +68,7 @@ class Seen:
         apart = np.unique(np.sort(np.column_stack([one, other])[one != other], axis=1), axis=0)
         labels = min(len(self.prior), PLACES)
         if labels < PLACES:
-            found = marginals(prior, apart[:, 0], apart[:, 1])
+            found = np.asarray(marginals(prior, apart[:, 0], apart[:, 1]), np.float32)
         else:
             edges = Edges(apart[:, 0], apart[:, 1], np.zeros(len(apart), np.int64))
             differ = 1 - np.eye(len(self.prior))
@@ -81,7 +82,7 @@ class Seen:
 def run(setting: Setting) -> list[Result]:
     """Gains at the cap, chained, and of the first design."""
     view = setting.view()
-    met = crowd(view.schema, setting.population(), GIVEN_NAMES)
+    met = crowd(setting, GIVEN_NAMES)
     public = setting.public().values
     gains = {
         name: _crowded(view.schema, met, setting, name, public) for name in ("sex", "place", "")
@@ -92,12 +93,16 @@ def run(setting: Setting) -> list[Result]:
         return Result("R2", _TITLE, setting.label, setting.seed, measure, value, **more)  # type: ignore[arg-type]
 
     named = ", ".join(f"{name or 'blood group'} {gain:+.3f}" for name, gain in gains.items())
-    chained, largest = _chained_sex(view)
+    if view.disclosed is None:
+        raise ValueError("this view was made without scores")
+    chained, largest = _chained_sex(view, view.disclosed.pair)
+    everything = np.argsort(view.disclosed.weight, kind="stable")
+    lying, most = _chained_sex(view, answered(view, everything))
     return [
         result(
             f"islands at the cap, {worst or 'blood group'}",
             gains[worst],
-            target=GAIN_MAX,
+            target=None if setting.quick else GAIN_MAX,
             classical=_first_design(setting.seed),
             classical_min=FIRST_DESIGN_GAIN_MIN,
             detail=f"{named}; first design: every pair of an island of 12 seen",
@@ -106,7 +111,13 @@ def run(setting: Setting) -> list[Result]:
             "sex, chained through disclosed subjects",
             chained,
             target=GAIN_MAX,
-            detail=f"the largest component joins {largest:.1%} of the people in islands",
+            detail=f"the largest component holds {largest:.1%} of the handles in islands",
+        ),
+        result(
+            "sex, chained through every handle that lies disclose (R7)",
+            lying,
+            target=GAIN_MAX,
+            detail=f"the largest component holds {most:.1%} of the handles in islands",
         ),
     ]
 
@@ -175,9 +186,9 @@ def _first_design(seed: int) -> float:
     return Seen(left, right, blood[left] == blood[right], blood, _BLOOD).gain()
 
 
-def _chained_sex(view: View) -> tuple[float, float]:
+def _chained_sex(view: View, shown: I64) -> tuple[float, float]:
     """Gain for sex over all people in islands, and the largest component's share of them."""
-    node = _joined_rows(view)
+    node = _joined_rows(view, shown)
     nodes = int(node.max()) + 1
     used, equal = _agreement(view.schema, view.pairs, "sex")
     left, right = node[view.pairs.left[used]], node[view.pairs.right[used]]
@@ -191,32 +202,28 @@ def _chained_sex(view: View) -> tuple[float, float]:
         np.concatenate([right + nodes * differ, right + nodes * ~differ]),
     )
     islanders = np.unique(node[view.islands.row])
-    population, record = view.population, view.secrets.record
     first = np.full(nodes, -1)
     first[node] = np.arange(len(node))
-    male = np.array(population.values["sex"])[record[first[islanders]]] == "M"
-    size = np.bincount(side[islanders], minlength=2 * nodes)
-    other = np.bincount(side[islanders + nodes], minlength=2 * nodes)
-    here = side[islanders]
-    guess = size[here] >= other[here]
-    largest = np.bincount(np.minimum(here, side[islanders + nodes])).max() / len(islanders)
+    record = view.secrets.record[first[islanders]]
+    male = np.array(view.population.values["sex"])[record] == "M"
+    here, there = side[islanders], side[islanders + nodes]
+    size = np.bincount(here, minlength=2 * nodes)
+    guess = size[here] >= size[there]
+    largest = np.bincount(np.minimum(here, there)).max() / len(islanders)
     return float((guess == male).mean() - male.mean()), float(largest)
 
 
-def _joined_rows(view: View) -> I64:
-    """Node of each row: rows that disclosure joined are one, and so are linked subjects."""
-    rows = view.rows.count
+def _joined_rows(view: View, shown: I64) -> I64:
+    """Node of each row: rows disclosed for one subject are one, and so are linked pairs."""
     if view.disclosed is None:
-        return np.arange(rows)
-    linked = view.disclosed.pair
-    subjects = view.population.records
-    left = np.concatenate([view.pairs.left[linked], view.pairs.right[linked]])
-    right = np.concatenate([view.disclosed.left_subject, view.disclosed.right_subject]) + rows
-    chosen = linked[view.disclosed.linked]
+        raise ValueError("this view was made without scores")
+    rows, record = view.rows.count, view.secrets.record
+    linked = shown[view.disclosed.weight[shown] >= 0]
+    sides = np.concatenate([view.pairs.left[shown], view.pairs.right[shown]])
     return joined(
-        rows + subjects,
-        np.concatenate([left, view.pairs.left[chosen]]),
-        np.concatenate([right, view.pairs.right[chosen]]),
+        rows + view.population.records,
+        np.concatenate([sides, view.pairs.left[linked]]),
+        np.concatenate([record[sides] + rows, view.pairs.right[linked]]),
     )[:rows]
 
 

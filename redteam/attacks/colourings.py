@@ -7,6 +7,7 @@ labellings dropped where there are too many.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -38,7 +39,7 @@ def marginals(prior: npt.NDArray[Any], left: I64, right: I64) -> npt.NDArray[np.
     bounds = np.flatnonzero(np.diff(component[order], prepend=-1, append=-1))
     edge_order = np.argsort(component[left], kind="stable")
     edge_at = np.searchsorted(component[left][edge_order], np.arange(component.max(initial=0) + 2))
-    for number, (start, stop) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+    for number, (start, stop) in enumerate(pairwise(bounds.tolist())):
         if not 1 < stop - start <= GROUPS_MAX:
             continue
         groups = order[start:stop]

@@ -8,39 +8,37 @@ from coarser passes than a schema may declare without an exposure. Sieve and sea
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 from kinlink_core.encoding.schema import CAP_DEFAULT, Part, Pass
 
 from redteam.encoded import encode
 from redteam.meetings import find_islands, near, pairs_of, seal
+from redteam.view import shipped_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import numpy.typing as npt
-    from kinlink_core.encoding.encode import Column
-    from kinlink_core.encoding.schema import Schema
-
     from redteam.encoded import Encoded
     from redteam.meetings import Pairs
     from redteam.places import I64
-    from redteam.population import Population
+    from redteam.setting import Setting
+
+Passes: TypeAlias = tuple[tuple[tuple[str | int, ...], ...], ...]
 
 CROWDED_MIN: Final = 9
 ISLANDS_MAX: Final = 600
 _EXPOSURE: Final = "a red team's pass, coarser than a federation may declare"
 
 # Several grains, so that some fill islands at every size of population.
-YEAR_PLACES: Final = (
+YEAR_PLACES: Final[Passes] = (
     (("dob", "year"), ("place", "exact"), ("sex", "exact")),
     (("dob", "year"), ("place", "prefix", 4)),
     (("dob", "year"), ("place", "prefix", 2)),
     (("dob", "year_month"), ("place", "prefix", 2)),
     (("dob", "exact"),),
 )
-GIVEN_NAMES: Final = (
+GIVEN_NAMES: Final[Passes] = (
     (("name", "given"), ("dob", "year")),
     (("name", "given"), ("dob", "prefix", 3)),
     (("name", "given"), ("dob", "suffix", 1)),
@@ -73,22 +71,17 @@ class Crowd:
         return counts
 
 
-def crowd(
-    schema: Schema,
-    population: Population,
-    passes: Sequence[Sequence[tuple[str | int, ...]]],
-    values: dict[str, Column] | None = None,
-    *,
-    islands_max: int = ISLANDS_MAX,
-) -> Crowd:
-    """Crowded islands of a population under some coarse passes, at most `islands_max`."""
-    values = values or population.values
+@lru_cache(maxsize=1)
+def crowd(setting: Setting, passes: Passes) -> Crowd:
+    """Crowded islands of a setting's population under some coarse passes."""
+    population, values = setting.population(), setting.population().values
+    schema = shipped_schema()
     coarse = replace(schema, passes=tuple(_pass(n, each) for n, each in enumerate(passes)))
     encoded = encode(coarse, population.names, population.registry, values)
     islands = find_islands(coarse, encoded.rows, len(population.names))
     size = np.bincount(islands.island, minlength=islands.count)
     crowded = np.flatnonzero(size >= CROWDED_MIN)
-    chosen = np.random.default_rng(0).permutation(crowded)[:islands_max]
+    chosen = np.random.default_rng(0).permutation(crowded)[:ISLANDS_MAX]
     kept = np.isin(islands.island, chosen)
     few = replace(islands, island=islands.island[kept], row=islands.row[kept])
     met = pairs_of(coarse, encoded, few)
@@ -107,7 +100,7 @@ def crowd(
     )
 
 
-def _pass(number: int, parts: Sequence[tuple[str | int, ...]]) -> Pass:
+def _pass(number: int, parts: tuple[tuple[str | int, ...], ...]) -> Pass:
     made = tuple(Part(str(field), str(transform), tuple(args)) for field, transform, *args in parts)
     return Pass(f"coarse_{number}", made, CAP_DEFAULT, exposure=_EXPOSURE)
 
@@ -124,7 +117,7 @@ def all_pairs(island: I64) -> tuple[I64, I64]:
     return np.concatenate(left), np.concatenate(right)
 
 
-def joined(count: int, left: I64, right: I64) -> npt.NDArray[np.int64]:
+def joined(count: int, left: I64, right: I64) -> I64:
     """Component of each of `count` nodes under some edges."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components

@@ -1,16 +1,17 @@
 """R6 and R7: what disclosure joins, and what asking for everything adds.
 
 The attacker is the linker, honest (R6) or lying about weights (R7). A subject id joins the handles
-it was disclosed for; links join subjects to people. What is around the joined handles (pass, how
-many records of which registry in the island) is a person's signature, which an insider with the
-plaintext can compute too. The measure is the share of people whose signature nobody shares.
+it was disclosed for; links join subjects to people. What is around the joined handles (pass, own
+registry, how many records of which registry in the island) is a person's signature, which an
+insider with the plaintext can compute too.
 
-R6 counts linked people after an honest linkage. R7 claims a high weight for every sealed pair, asks
-for all of them, those nobody would link first, and counts all people in islands; the measure is
-what that gains over the honest linkage. A registry's ledger is played here by its rule: the first
-handle pair of two records is answered, others are "superseded" (a test holds it to the real one).
-"Superseded" also confirms guesses: the last result joins pairs across passes as R5 does, asks for
-both at once, and counts those that are told to be one.
+R6 counts linked people whose signature nobody shares, after an honest linkage. R7 claims a high
+weight for every sealed pair, asks for all of them, those nobody would link first, and counts all
+people in islands whose signature nobody shares or of whom one handle alone is like no other; the
+measure is what that is beyond the honest linkage. A registry's ledger is played here by its rule:
+the first handle pair of two records is answered, others are "superseded". "Superseded" also
+confirms guesses: the last result joins pairs across passes as R5 does, asks for both at once, and
+counts those that are told to be one.
 
 First design: every handle that is asked for is answered with its subject.
 """
@@ -20,8 +21,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+from kinlink_core.encoding.encode import LSH
+from kinlink_core.encoding.schema import SAMPLE_BITS
 
-from redteam.attacks.crowds import joined
 from redteam.attacks.repeats import matched, sightings
 from redteam.results import Result
 
@@ -32,10 +34,13 @@ if TYPE_CHECKING:
     from redteam.setting import Setting
     from redteam.view import View
 
+    Bools = npt.NDArray[np.bool_]
+
 R6_MAX: Final = {3: 0.01, 31: 0.20}
-R6_FIRST_MIN: Final = {3: 0.50, 31: 0.80}
+# The first figures, 64 and 88 %, were those of 22 passes; the shipped schema has 11.
+R6_FIRST_MIN: Final = {3: 0.30, 31: 0.60}
 R7_GAIN_MAX: Final = 0.01
-R7_FIRST_MIN: Final = 0.50
+R7_FIRST_MIN: Final = 0.20
 
 
 def run(setting: Setting) -> list[Result]:
@@ -43,29 +48,36 @@ def run(setting: Setting) -> list[Result]:
     view = setting.view()
     if view.disclosed is None:
         raise ValueError("this view was made without scores")
-    shown, floor = view.disclosed.pair, _above_floor(view)
+    shown, weight = view.disclosed.pair, view.disclosed.weight
+    floor = np.flatnonzero(weight >= weight[shown].min(initial=np.inf))
     linked = np.unique(_people(view, shown[view.disclosed.linked]))
-    honest = unique(view, shown, linked)
-    first = unique(view, floor, linked)
-    everything = np.argsort(view.disclosed.weight, kind="stable")
+    everything = np.argsort(weight, kind="stable")
     everyone = np.unique(view.population.person[view.secrets.record[view.islands.row]])
-    before = unique(view, shown, everyone)
-    lying = unique(view, answered(view, everything), everyone)
-    untagged = unique(view, everything, everyone)
+    alone = told_apart(view)
+
+    def share(pairs: I64) -> float:
+        return float((unique(view, pairs) | alone)[everyone].mean())
 
     def result(name: str, title: str, measure: str, value: float, **more: object) -> Result:
         return Result(name, title, setting.label, setting.seed, measure, value, **more)  # type: ignore[arg-type]
 
+    before, lying, untagged = share(shown), share(answered(view, everything)), share(everything)
+    exact = share(answered(view, everything[~fuzzy(view)[everything]]))
+    first = unique(view, floor)[linked].mean()
+    common = unique(view, answered(view, commonest_first(view)))[linked].mean()
     return [
         result(
             "R6",
             "linked people unique through disclosure",
             "linked people whose joined islands nobody shares",
-            honest,
+            float(unique(view, shown)[linked].mean()),
             target=R6_MAX.get(setting.registries),
-            classical=first,
-            classical_min=R6_FIRST_MIN.get(setting.registries),
-            detail="first design: every handle pair above the floor disclosed",
+            classical=float(first),
+            classical_min=None if setting.quick else R6_FIRST_MIN.get(setting.registries),
+            detail=(
+                "first design: every handle pair above the floor disclosed;"
+                f" asked for in the commonest surroundings first: {common:.1%}"
+            ),
         ),
         result(
             "R7",
@@ -74,8 +86,11 @@ def run(setting: Setting) -> list[Result]:
             lying - before,
             target=R7_GAIN_MAX,
             classical=untagged - before,
-            classical_min=R7_FIRST_MIN,
-            detail=f"honest {before:.1%}, every handle {lying:.1%}, without record tags {untagged:.1%}",
+            classical_min=None if setting.quick else R7_FIRST_MIN,
+            detail=(
+                f"unique after an honest linkage {before:.1%}, every handle {lying:.1%},"
+                f" of exact passes only {exact:.1%}, without record tags {untagged:.1%}"
+            ),
         ),
         result(
             "R7",
@@ -83,18 +98,16 @@ def run(setting: Setting) -> list[Result]:
             "linked pairs whose handles of two passes are joined for certain",
             _confirmed(view),
             target=R7_GAIN_MAX,
-            detail="a guess of R5 is asked for on both sides; the answer says whether it was right",
+            detail="a guess of R5 is asked for in both passes; the answer confirms it or not",
         ),
     ]
 
 
-def _above_floor(view: View) -> I64:
-    """Sealed pairs as good as the worst disclosed one."""
-    if view.disclosed is None or not view.disclosed.count:
-        return np.empty(0, np.int64)
-    worst = view.disclosed.weight[view.disclosed.pair].min()
-    above: I64 = np.flatnonzero(view.disclosed.weight >= worst)
-    return above
+def fuzzy(view: View) -> Bools:
+    """Which sealed pairs met in a pass with an LSH part."""
+    cut = [any(part.transform == LSH for part in each.parts) for each in view.schema.passes]
+    of_pair: Bools = np.array(cut)[view.pairs.pass_index]
+    return of_pair
 
 
 def answered(view: View, asked: I64) -> I64:
@@ -102,22 +115,48 @@ def answered(view: View, asked: I64) -> I64:
     record = view.secrets.record
     left, right = record[view.pairs.left[asked]], record[view.pairs.right[asked]]
     first = np.unique(left * view.population.records + right, return_index=True)[1]
-    return asked[np.sort(first)]
+    kept: I64 = asked[np.sort(first)]
+    return kept
 
 
-def unique(view: View, shown: I64, people: I64) -> float:
-    """Share of `people` whose signature, by the disclosed pairs `shown`, nobody shares."""
+def commonest_first(view: View) -> I64:
+    """Pairs good enough for a link, those in the commonest surroundings first."""
+    if view.disclosed is None:
+        raise ValueError("this view was made without scores")
+    good = np.flatnonzero(view.disclosed.weight >= 0)
+    _, kind, counts = np.unique(
+        surroundings(view)[view.pairs.left[good]], return_inverse=True, return_counts=True
+    )
+    ordered: I64 = good[np.argsort(-counts[kind.reshape(-1)], kind="stable")]
+    return ordered
+
+
+def unique(view: View, shown: I64) -> Bools:
+    """Whose signature, by the disclosed pairs `shown`, nobody shares; by person."""
     rows = np.unique(np.concatenate([view.pairs.left[shown], view.pairs.right[shown]]))
     person = view.population.person[view.secrets.record[rows]]
-    code = surroundings(view)[rows]
-    signatures = _signatures(person, code, view.population.persons)
-    kinds, counts = np.unique(signatures[signatures != 0], return_counts=True)
-    alone = np.isin(signatures[people], kinds[counts == 1])
-    return float(alone.mean()) if len(people) else 0.0
+    # A signature is the sum of random numbers, one a kind of surroundings.
+    code = surroundings(view)
+    weights = np.random.default_rng(0).integers(1, 2**63, int(code.max()) + 1, dtype=np.uint64)
+    signature = np.zeros(view.population.persons, np.uint64)
+    np.add.at(signature, person, weights[code[rows]])
+    kinds, counts = np.unique(signature[signature != 0], return_counts=True)
+    return np.isin(signature, kinds[counts == 1])
+
+
+def told_apart(view: View) -> Bools:
+    """People one of whose handles alone has surroundings that nobody else's has."""
+    row = view.islands.row
+    person = view.population.person[view.secrets.record[row]]
+    held = np.unique(np.column_stack([surroundings(view)[row], person]), axis=0)
+    kinds, counts = np.unique(held[:, 0], return_counts=True)
+    apart = np.zeros(view.population.persons, bool)
+    apart[held[np.isin(held[:, 0], kinds[counts == 1]), 1]] = True
+    return apart
 
 
 def surroundings(view: View) -> I64:
-    """For each row a number of its pass and of how many records of which registry are there."""
+    """A number of each row's pass, own registry, and how many records of which are with it."""
     islands = view.islands
     registries = len(view.population.names)
     held = np.zeros((islands.count, registries + 1), np.uint8)
@@ -125,17 +164,8 @@ def surroundings(view: View) -> I64:
     held[:, -1] = islands.pass_index
     kind = np.unique(held, axis=0, return_inverse=True)[1].reshape(-1)
     code = np.full(view.rows.count, -1)
-    code[islands.row] = kind[islands.island]
+    code[islands.row] = kind[islands.island] * registries + view.rows.registry[islands.row]
     return code
-
-
-def _signatures(person: I64, code: I64, persons: int) -> npt.NDArray[np.uint64]:
-    """A hash of each person's multiset of codes, 0 where there is none."""
-    rng = np.random.default_rng(0)
-    weights = rng.integers(1, 2**63, int(code.max(initial=0)) + 1, dtype=np.uint64)
-    total = np.zeros(persons, np.uint64)
-    np.add.at(total, person, weights[code])
-    return total
 
 
 def _people(view: View, pairs: I64) -> I64:
@@ -146,17 +176,10 @@ def _people(view: View, pairs: I64) -> I64:
 
 
 def _confirmed(view: View) -> float:
-    """Share of linked pairs that one round of guesses between the two best passes confirms."""
+    """Share of linked pairs that one round of guesses between the two fullest passes confirms."""
     passes = sightings(view)
-    if len(passes) < 2:  # noqa: PLR2004 - two passes
+    if len(passes) < 2:
         return 0.0
     one, other = sorted(passes, key=lambda each: -len(each.pair))[:2]
-    hits, shared = matched(one, other, 256)
+    hits, shared = matched(one, other, SAMPLE_BITS)
     return float(hits.sum() / max(shared, 1))
-
-
-def subjects_joined(view: View, shown: I64) -> I64:
-    """Component of each row when rows of one subject are one."""
-    rows = view.rows.count
-    sides = np.concatenate([view.pairs.left[shown], view.pairs.right[shown]])
-    return joined(rows + view.population.records, sides, view.secrets.record[sides] + rows)[:rows]

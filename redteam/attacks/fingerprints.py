@@ -22,21 +22,18 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 from kinlink_core.encoding.encode import LSH, split_fixed
-from kinlink_core.encoding.features import sketch_tokens, tag_value
 from kinlink_core.encoding.schema import SAMPLE_BITS, SKETCH_BITS
 
 from redteam.attacks.likeness import Items, claims
+from redteam.attacks.plaintext import Predictor, couples
 from redteam.encoded import encode
 from redteam.meetings import MISSING, find_islands
 from redteam.results import Result
 
 if TYPE_CHECKING:
-    from kinlink_core.encoding.schema import Schema
-
     from redteam.encoded import Rows
     from redteam.meetings import Islands
     from redteam.places import I64
-    from redteam.population import Population
     from redteam.setting import Setting
     from redteam.view import View
 
@@ -103,16 +100,16 @@ class Located:
 
 def _locate(view: View, known: Bools, share: float, *, first_design: bool) -> Located:
     population, schema = view.population, view.schema
-    exact = [
-        each.id for each in schema.passes if not any(p.transform == LSH for p in each.parts)
-    ]
+    exact = [each.id for each in schema.passes if not any(p.transform == LSH for p in each.parts)]
     chosen = np.flatnonzero(known[population.person])
-    values = {name: [column[i] for i in chosen.tolist()] for name, column in population.values.items()}
+    values = {
+        name: [column[i] for i in chosen.tolist()] for name, column in population.values.items()
+    }
     registry = population.registry[chosen]
     # The attacker's own simulation: tokens under a key of its own tell who shares a value.
     sim = encode(schema, population.names, registry, values, passes=exact, sketches=False)
     expected_islands = find_islands(schema, sim.rows, len(population.names))
-    predictor = _Predictor(schema, values, clear=first_design)
+    predictor = Predictor(schema, values, clear=first_design)
     right, wrong = [np.empty(0, np.int64)], 0
     bits = FIRST_DESIGN_BITS if first_design else SAMPLE_BITS
     for members in range(2, MEMBERS_MAX + 1):
@@ -175,17 +172,13 @@ def _items(found: Groups, flags: Bools, distance: npt.NDArray[np.float64]) -> It
     return Items(np.ascontiguousarray(exact), distance.reshape(len(distance), -1))
 
 
-def _couples(members: int) -> list[tuple[int, int]]:
-    return [(i, j) for i in range(members) for j in range(i + 1, members)]
-
-
 def _sealed(view: View, member: I64) -> tuple[I64, tuple[Bools, npt.NDArray[np.float64]]]:
     """Islands of which every pair was sealed: their numbers, presence and tags, distances."""
     pairs, rows = view.pairs, view.rows.count
     order = np.argsort(pairs.left * rows + pairs.right)
     key = (pairs.left * rows + pairs.right)[order]
     at = []
-    for i, j in _couples(member.shape[1]):
+    for i, j in couples(member.shape[1]):
         wanted = member[:, i] * rows + member[:, j]
         place = np.minimum(np.searchsorted(key, wanted), len(key) - 1)
         at.append(np.where(key[place] == wanted, order[place], -1))
@@ -204,12 +197,12 @@ def _first_design(view: View, member: I64) -> tuple[Bools, npt.NDArray[np.float6
         raise ValueError("this view was made without sketches")
     parts = split_fixed(schema, secrets.fixed)
     record = secrets.record[member]
-    truth = _Predictor(schema, view.population.values, clear=True)
+    truth = Predictor(schema, view.population.values, clear=True)
     flags, expected = truth.features(record)
     sketched = np.flatnonzero([field.has_sketch for field in schema.fields])
     rng = np.random.default_rng(5)
     columns = []
-    for number, (i, j) in enumerate(_couples(member.shape[1])):
+    for number, (i, j) in enumerate(couples(member.shape[1])):
         both = parts.sketches[record[:, i]] ^ parts.sketches[record[:, j]]
         differing = np.bitwise_count(both).sum(axis=2, dtype=np.int64)
         drawn = rng.hypergeometric(differing, SKETCH_BITS - differing, FIRST_DESIGN_BITS)
@@ -217,62 +210,3 @@ def _first_design(view: View, member: I64) -> tuple[Bools, npt.NDArray[np.float6
     if len(sketched) != columns[0].shape[1]:
         raise ValueError("sketches and sketched fields differ")
     return flags, np.stack(columns, axis=1)
-
-
-class _Predictor:
-    """Presence, equal tags and expected distances of pairs of records, from plaintext."""
-
-    def __init__(
-        self, schema: Schema, values: dict[str, list[str | None]], *, clear: bool
-    ) -> None:
-        self._schema = schema
-        self._values = values
-        self._clear = clear
-        self._tokens: dict[tuple[str, str], frozenset[str]] = {}
-        self._angle: dict[tuple[str, str, str], float] = {}
-
-    def features(self, record: I64) -> tuple[Bools, npt.NDArray[np.float64]]:
-        """Flags (k, couples, f) and expected fractions (k, couples, sketched) of records (k, m)."""
-        flags, fractions = [], []
-        for i, j in _couples(record.shape[1]):
-            one, other = record[:, i].tolist(), record[:, j].tolist()
-            flag, fraction = self._pairs(one, other)
-            flags.append(flag)
-            fractions.append(fraction)
-        return np.stack(flags, axis=1), np.stack(fractions, axis=1)
-
-    def _pairs(self, one: list[int], other: list[int]) -> tuple[Bools, npt.NDArray[np.float64]]:
-        present, sides, tags, distance = [], [], [], []
-        for field in self._schema.fields:
-            column = self._values[field.name]
-            couples = [(column[i], column[j]) for i, j in zip(one, other, strict=True)]
-            present.append([a is not None and b is not None for a, b in couples])
-            sides += [[a is None for a, _ in couples], [b is None for _, b in couples]]
-            if field.has_sketch:
-                distance.append([self._fraction(field.name, a, b) for a, b in couples])
-            for tag in field.tags:
-                shown = [
-                    None not in (a, b) and tag_value(field, tag, a or "") == tag_value(field, tag, b or "")
-                    for a, b in couples
-                ]
-                tags.append(shown)
-        columns = [*present, *(sides if self._clear else []), *tags]
-        return np.array(columns, bool).T, np.array(distance, np.float64).T
-
-    def _fraction(self, name: str, one: str | None, other: str | None) -> float:
-        if one is None or other is None:
-            return -1.0
-        if one == other:
-            return 0.0
-        key = (name, one, other)
-        if key not in self._angle:
-            left, right = self._set(name, one), self._set(name, other)
-            cosine = len(left & right) / np.sqrt(len(left) * len(right))
-            self._angle[key] = float(np.arccos(min(cosine, 1.0)) / np.pi)
-        return self._angle[key]
-
-    def _set(self, name: str, value: str) -> frozenset[str]:
-        key = (name, value)
-        if key not in self._tokens:
-            self._tokens[key] = frozenset(sketch_tokens(self._schema.field(name), value))
-        return self._tokens[key]

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from redteam.setting import Setting
 
 PEOPLE: Final = 900
-CALLS: Final = 400  # of each kind
+CALLS: Final = 300  # of each kind
 CALLS_QUICK: Final = 60
 ROWS_A_CALL: Final = 8
 TARGET: Final = 0.55

@@ -129,8 +129,9 @@ def accuracy(passes: list[Sightings], bits: int) -> float:
     order = np.random.default_rng(0).permutation(len(chosen))[:PASS_PAIRS_MAX]
     right, total = 0.0, 0
     for number in order.tolist():
-        hits, shared = matched(*chosen[number], bits)
-        right += hits.sum()
+        one, other = chosen[number]
+        hits, shared = matched(one, other, bits)
+        right += float(hits.sum())
         total += shared
     return right / total if total else 0.0
 

@@ -15,8 +15,6 @@ so every pair is seen. It must gain 10 points at the cap.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -24,13 +22,22 @@ import numpy.typing as npt
 from kinlink_core.encoding.chinese import split_name
 from kinlink_core.encoding.features import sketch_tokens
 from kinlink_core.encoding.schema import SAMPLE_BITS
-from scipy.sparse import csr_array
-from scipy.stats import norm
 
 from redteam.attacks.beliefs import Edges, beliefs
 from redteam.attacks.crowds import GIVEN_NAMES, YEAR_PLACES, Crowd, all_pairs, crowd, joined
+from redteam.attacks.namelists import (
+    BIN_BITS,
+    OTHERS,
+    SURNAMES,
+    PublicList,
+    Table,
+    angles,
+    table_of,
+    tables_of,
+)
 from redteam.meetings import MISSING
 from redteam.results import Result
+from redteam.view import shipped_schema
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +45,6 @@ if TYPE_CHECKING:
     from kinlink_core.encoding.schema import Field
 
     from redteam.places import I64
-    from redteam.population import Population
     from redteam.setting import Setting
 
 GAIN_MAX: Final = 0.02
@@ -46,74 +52,37 @@ FIRST_DESIGN_GAIN_MIN: Final = 0.10
 FIRST_DESIGN_BITS: Final = 512
 FIRST_DESIGN_ISLANDS: Final = 60
 
-SURNAMES: Final = 150
-OTHERS: Final = 6  # rare surnames that stand for the rest
-GIVEN_SAMPLES: Final = 30
-BIN_BITS: Final = 4
 SAME_NAME_MAX: Final = 0.12
-_ANGLES: Final = 256
 
-Table = npt.NDArray[np.float32]  # (kinds, labels, labels)
-
-
-@dataclass(frozen=True)
-class PublicList:
-    """What a public list of names tells: surnames by registry, given names."""
-
-    surnames: tuple[str, ...]  # the commonest, then a few that stand for the rest
-    prior: npt.NDArray[np.float64]  # (registries, SURNAMES + 1), the last is "another"
-    given: tuple[str, ...]
-
-    @classmethod
-    def of(cls, public: Population) -> PublicList:
-        """Count a population that nobody linked."""
-        names = [split_name(name or "") for name in public.values["name"]]
-        distinct, code = np.unique([family for family, _ in names], return_inverse=True)
-        order = np.argsort(-np.bincount(code))
-        rest = np.linspace(SURNAMES, len(order) - 1, OTHERS).astype(int)
-        kept = order[np.concatenate([np.arange(SURNAMES), rest])]
-        label = np.full(len(distinct), SURNAMES)
-        label[order[:SURNAMES]] = np.arange(SURNAMES)
-        prior = np.zeros((len(public.names), SURNAMES + 1))
-        np.add.at(prior, (public.registry, label[code]), 1)
-        national = prior.sum(axis=0) / prior.sum()
-        # A registry's own counts, steadied by the national shares.
-        prior += 50 * national
-        rng = np.random.default_rng(0)
-        drawn = [names[i][1] for i in rng.integers(0, len(names), 2_000).tolist()]
-        return cls(
-            tuple(distinct[kept].tolist()),
-            prior / prior.sum(axis=1, keepdims=True),
-            tuple(given for given in drawn if given),
-        )
+_FIRST_DESIGN: Final = "surname its own field, every pair of an island of 12, 512 samples"
 
 
 def run(setting: Setting) -> list[Result]:
-    """Gains at the cap and in the islands of the shipped passes."""
-    view = setting.view()
+    """Gains at the cap, where a pass fixes the given name and where it leaves names open."""
     public = PublicList.of(setting.public())
-    field = view.schema.field("name")
-    islands_max = 60 if setting.quick else 300
+    field = shipped_schema().field("name")
 
     def result(measure: str, value: float, **more: object) -> Result:
         title = "surname gain over the constant guess inside islands"
         return Result("R1", title, setting.label, setting.seed, measure, value, **more)  # type: ignore[arg-type]
 
     found = []
-    for what, passes in (("given name fixed", GIVEN_NAMES), ("name open", YEAR_PLACES)):
-        met = crowd(view.schema, setting.population(), passes, islands_max=islands_max)
-        tables = _tables(field, public, fixed=what == "given name fixed")
-        gain = _gain(met, setting.population().values["name"], public, tables)
-        found.append(result(f"islands at the cap, {what}", gain, target=GAIN_MAX))
-    first = _first_design(field, public, setting.seed)
-    found[0] = result(
-        found[0].measure,
-        found[0].value,
-        target=GAIN_MAX,
-        classical=first,
-        classical_min=FIRST_DESIGN_GAIN_MIN,
-        detail="first design: surname its own field, whole-island keys, 512 samples, n = 12",
-    )
+    for what, passes in (("name open", YEAR_PLACES), ("given name fixed", GIVEN_NAMES)):
+        met = crowd(setting, passes)
+        tables = tables_of(field, public, fixed=what == "given name fixed")
+        names = setting.population().values["name"]
+        open_name = what == "name open"
+        found.append(
+            result(
+                f"islands at the cap, {what}",
+                _gain(met, names, public, tables),
+                target=None if setting.quick else GAIN_MAX,
+                classical=None if open_name else _first_design(field, public, setting.seed),
+                classical_min=None if open_name else FIRST_DESIGN_GAIN_MIN,
+                detail=f"{len(met.record)} members"
+                + ("" if open_name else f"; first design: {_FIRST_DESIGN}"),
+            )
+        )
     return found
 
 
@@ -157,86 +126,14 @@ def _likeliest(
     return best
 
 
-def _tables(field: Field, public: PublicList, *, fixed: bool) -> list[Table]:
-    """P(bin of the distance | two surnames), one table for each length of a fixed given name."""
-    rng = np.random.default_rng(0)
-    if not fixed:
-        draws = [(rng.choice(public.given, 2 * len(public.surnames))) for _ in range(GIVEN_SAMPLES)]
-        half = len(public.surnames)
-        return [_table([_angles(field, public, d[:half], d[half:]) for d in draws], SAMPLE_BITS)]
-    by_length: dict[int, list[str]] = {}
-    for given in public.given:
-        by_length.setdefault(len(sketch_tokens(field, given)), []).append(given)
-    common = [group for group in by_length.values() if len(group) >= 0.02 * len(public.given)]
-    return [
-        _table(
-            [
-                _angles(field, public, [given] * len(public.surnames))
-                for given in rng.choice(group, GIVEN_SAMPLES).tolist()
-            ],
-            SAMPLE_BITS,
-        )
-        for group in common
-    ]
-
-
-def _angles(
-    field: Field, public: PublicList, given: Sequence[str], other: Sequence[str] | None = None
-) -> npt.NDArray[np.float64]:
-    """Expected Hamming fraction of every pair of surnames, with some given names."""
-    one = [sketch_tokens(field, s + g) for s, g in zip(public.surnames, given, strict=True)]
-    two = one
-    if other is not None:
-        two = [sketch_tokens(field, s + g) for s, g in zip(public.surnames, other, strict=True)]
-    return angles(one, two)
-
-
-def angles(
-    one: Sequence[tuple[str, ...]], two: Sequence[tuple[str, ...]]
-) -> npt.NDArray[np.float64]:
-    """Angle/π of every token set of `one` with every one of `two`."""
-    index: dict[str, int] = {}
-
-    def members(sets: Sequence[tuple[str, ...]]) -> csr_array:
-        at = [index.setdefault(token, len(index)) for tokens in sets for token in tokens]
-        offsets = np.cumsum([0, *map(len, sets)])
-        return csr_array((np.ones(len(at)), at, offsets), shape=(len(sets), 100_000))
-
-    left, right = members(one), members(two)
-    sizes = np.sqrt(np.outer([len(set(s)) for s in one], [len(set(s)) for s in two]))
-    return np.asarray(np.arccos(np.minimum((left @ right.T).toarray() / sizes, 1)) / np.pi)
-
-
-def _table(samples: Sequence[npt.NDArray[np.float64]], bits: int) -> Table:
-    """Likelihood of each bin of `BIN_BITS`, averaged over samples of expected fractions."""
-    by_angle = _by_angle(bits)
-    total = np.zeros((bits // BIN_BITS + 1, SURNAMES + 1, SURNAMES + 1), np.float32)
-    for sample in samples:
-        level = np.minimum((sample * _ANGLES).round().astype(int), _ANGLES - 1)
-        table = np.moveaxis(by_angle[level], 2, 0)
-        total[:, :-1, :-1] += table[:, :SURNAMES, :SURNAMES]
-        total[:, -1, :-1] += table[:, SURNAMES:, :SURNAMES].mean(axis=1)
-        total[:, :-1, -1] += table[:, :SURNAMES, SURNAMES:].mean(axis=2)
-        total[:, -1, -1] += table[:, SURNAMES:, SURNAMES:].mean(axis=(1, 2))
-    mean: Table = total / len(samples) + 1e-6
-    return np.asarray((mean + np.swapaxes(mean, 1, 2)) / 2, np.float32)
-
-
-@lru_cache(maxsize=4)
-def _by_angle(bits: int) -> npt.NDArray[np.float32]:
-    """(angles, bins) probability of a bin of sampled distance at each expected fraction."""
-    fraction = np.arange(_ANGLES)[:, None] / _ANGLES
-    sigma = np.sqrt(np.maximum(fraction * (1 - fraction) * bits, 1e-6))
-    edge = np.arange(bits // BIN_BITS + 2) * BIN_BITS - 0.5
-    return np.diff(norm.cdf((edge - fraction * bits) / sigma), axis=1).astype(np.float32)
-
-
-def _first_design(field: Field, public: PublicList, seed: int) -> float:
+def _first_design(
+    field: Field, public: PublicList, seed: int, islands: int = FIRST_DESIGN_ISLANDS
+) -> float:
     """The same attack on islands of 12 strangers, sealed as the first design sealed them."""
     rng = np.random.default_rng([seed, 12])
     exact = angles(*[[sketch_tokens(field, surname) for surname in public.surnames]] * 2)
     share = public.prior.mean(axis=0)
-    island = np.repeat(np.arange(FIRST_DESIGN_ISLANDS), 12)
+    island = np.repeat(np.arange(islands), 12)
     label = rng.choice(SURNAMES + 1, len(island), p=share)
     left, right = all_pairs(island)
     # A surname outside of the attacker's list is one of those that stand for the rest.
@@ -244,7 +141,7 @@ def _first_design(field: Field, public: PublicList, seed: int) -> float:
     differing = rng.binomial(FIRST_DESIGN_BITS, exact[surname[left], surname[right]])
     differing[surname[left] == surname[right]] = 0
     prior = np.tile(share, (len(island), 1))
-    table = _table([exact], FIRST_DESIGN_BITS)
+    table = table_of([exact], FIRST_DESIGN_BITS)
     found = beliefs(prior, Edges(left, right, differing // BIN_BITS), table)
     right_guesses = found[:, :SURNAMES].argmax(axis=1) == label
     return float(right_guesses.mean() - (label == share[:SURNAMES].argmax()).mean())

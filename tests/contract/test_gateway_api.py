@@ -14,6 +14,7 @@ from fastapi.routing import APIRoute
 from kinlink_core.errors import Reason, UnavailableError
 from kinlink_gateway import api, pages, pages_links, pages_session, probes
 from kinlink_gateway.access import Allow, check_same_origin, form_guard
+from kinlink_gateway.audit import AuditQuery
 from kinlink_gateway.limits import REQUEST_BODY_BYTES_MAX
 from kinlink_gateway.linker import LinkageState
 from kinlink_gateway.roles import POLICY, Action, Role
@@ -149,6 +150,9 @@ def test_an_operator_starts_a_linkage_and_cancels_it(office: Office) -> None:
     assert started.status_code == 201
     linkage_id = started.json()["id"]
     assert started.json()["purpose"] == "weekly"
+    last, asked = office.gateway.audit.entries(AuditQuery(action="linkage.start"))
+    assert (asked.object_id, asked.status) == ("purpose/weekly", 100)
+    assert (last.object_id, last.status) == (linkage_id, 201)
     assert started.json()["requested_by"] == "Chen (operator)"
     assert "0.7 ('henan', 'sichuan') Chen (operator): weekly" in office.linker.calls[-1]
     cancelled = operator.post(f"/api/v1/linkages/{linkage_id}/cancel")

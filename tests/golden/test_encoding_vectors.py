@@ -67,7 +67,7 @@ def vectors() -> dict[str, Any]:
         "blocking_key": bk.hex(),
         "tokens": [bytes(t).hex() for t in batch.blocking.token],
         "levels": batch.blocking.level.tolist(),
-        "proof": keys.membership_proof(bk, "shaanxi", 3).hex(),
+        "proof": keys.membership_proof(bk, "shaanxi", 3, 20_780).hex(),
         "island_key": island.hex(),
         "sieve_key": keys.sieve_key(island).hex(),
         "pair_key": pair.hex(),

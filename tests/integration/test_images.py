@@ -20,7 +20,12 @@ ROOT = Path(__file__).resolve().parents[2]
 ROLES = ("registry", "linker", "gateway", "keyserver")
 TAG = "test"
 SCHEMA = ROOT / "services/core/kinlink_core/encoding/schemas/person.yaml"
-FOREIGN_PACKAGE = {"registry": "splink", "linker": "fastapi", "gateway": "duckdb", "keyserver": "duckdb"}
+FOREIGN_PACKAGE = {
+    "registry": "splink",
+    "linker": "fastapi",
+    "gateway": "duckdb",
+    "keyserver": "duckdb",
+}
 
 
 def buildah(*arguments: str) -> str:

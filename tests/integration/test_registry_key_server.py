@@ -121,6 +121,13 @@ def describe(rig: Rig, home: Path) -> Description:
             peer.close()
 
 
+def own_profile(rig: Rig) -> OwnProfile:
+    """What a linker of this federation expects."""
+    return OwnProfile(
+        rig.federation.authority.federation, rig.schema.fingerprint(), "v1", MODE_KEY_SERVER
+    )
+
+
 def unencoded_metric(node: Node, reason: str) -> float:
     labels = {"epoch": EPOCH, "reason": reason}
     registry = node.instruments.runtime.registry
@@ -148,10 +155,7 @@ def test_registries_meet_under_the_key_server_and_nobody_of_plain_mode_meets_the
                 assert tokens == set(sichuan.feed().added(number))
                 assert not tokens & set(gansu.feed().added(number))
         described = {home.name: describe(rig, home) for home in (left, right, plain)}
-    own = OwnProfile(
-        rig.federation.authority.federation, rig.schema.fingerprint(), "v1", MODE_KEY_SERVER
-    )
-    found = agree(own, described)
+    found = agree(own_profile(rig), described)
     assert found.agreed == ("anhui", "sichuan")
     (refused,) = found.refused
     assert (refused.name, refused.reason) == ("gansu", Reason.MODE_DIFFERS)
@@ -254,6 +258,11 @@ def test_another_key_is_refused_before_anything_is_sent_and_shows_in_the_canarie
         assert set(offices.spent("anhui").values()) == {0}
         rig.fill(other, people(*range(5)))
         assert epoch_of(home)["canary"] != epoch_of(other)["canary"]
+        described = {each.name: describe(rig, each) for each in (home, other)}
+    for refused in agree(own_profile(rig), described).refused:
+        assert refused.reason is Reason.ENCODING_DIFFERS
+        assert "in: the key server's key of pass name_birth" in refused.detail
+        assert "All must use the same key server" in refused.detail
 
 
 def test_a_new_epoch_is_served_once_all_of_it_was_evaluated(offices: Offices) -> None:

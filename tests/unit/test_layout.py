@@ -49,7 +49,8 @@ IMPORTERS = {
         r"|.*/(servicer|control)\.py|.*_client\.py"
     ),
     r"voprf(\..*)?": r"kinlink_keyserver/evaluation\.py|kinlink_registry/blinding\.py",
-    r"kinlink_core\.runtime\.config(\..*)?": r".*/(app|settings)\.py",
+    r"pkcs11(\..*)?": r"kinlink_core/runtime/pkcs11_token\.py",
+    r"kinlink_core\.runtime\.config(\..*)?": r".*/(app|settings|key_settings)\.py",
 }
 CALLERS = {"grpc.server": r"kinlink_core/runtime/server\.py"}
 

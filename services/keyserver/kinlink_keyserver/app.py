@@ -69,7 +69,7 @@ def opened(home: Home, *, create: bool = False) -> Iterator[Office]:
     ledger = Ledger(home.ledger, create=create)
     try:
         epochs = open_epochs(
-            home.epochs, settings.key_file, ledger, settings.federation, budgets.passes
+            home.epochs, settings.sealing_key, ledger, settings.federation, budgets.passes
         )
         yield Office(home, settings, schema, budgets, ledger, epochs)
     finally:

@@ -26,6 +26,7 @@ for command in (
     cli_identity.enrol,
     cli_identity.install_cert,
     cli_identity.init,
+    cli_identity.wrap_key,
     cli_identity.serve,
     cli_office.status,
     cli_office.epochs,

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Final
 import click
 from kinlink_core.encoding.schema import SchemaError, load_schema
 from kinlink_core.errors import InvalidInputError, Reason
+from kinlink_core.runtime.audit import AuditLog
+from kinlink_core.runtime.escrow_commands import ACTOR
 from kinlink_core.runtime.files import make_directory, read_file, write_file
 from kinlink_core.runtime.identity import Identity, Role, check_name
-from kinlink_core.runtime.sealing import make_sealing_key
+from kinlink_core.runtime.key_source import make_key, wrap_in_place
 
 from kinlink_keyserver.settings import REGISTRY_TEMPLATE, TEMPLATE, read_settings
 
@@ -91,11 +93,28 @@ def init(
     if not home.settings.exists():
         _write_settings(home, identity, schema, registries, listen)
     settings = read_settings(home)
-    make_sealing_key(settings.key_file)
+    make_key(settings.sealing_key)
     make_directory(home.epochs)
     with opened(home, create=True):
         click.echo(f"The key server {identity.name} of {identity.federation} is in {home.root}.")
-    click.echo(f"Keep a copy of {settings.key_file} apart: without it the epochs' seeds are lost.")
+    click.echo(
+        f"Without {settings.sealing_key.describe()}, the epochs' seeds are lost: keep a copy apart,"
+        " or shares of each seed (epochs escrow)."
+    )
+
+
+@click.command("wrap-key")
+@click.pass_obj
+def wrap_key(home: Home) -> None:
+    """Replace the plain key in its file by the same key, wrapped by a PKCS#11 token.
+
+    The settings name the token; its key is made where it is missing. The plain file goes once the
+    token has opened what it wrapped.
+    """
+    source = read_settings(home).sealing_key
+    wrap_in_place(source)
+    AuditLog(home.audit).write("wrap-key", ACTOR)
+    click.echo(f"The key is now in {source.describe()}; no plain file of it is left here.")
 
 
 @click.command()

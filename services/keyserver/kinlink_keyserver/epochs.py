@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Final
 
 from kinlink_core.errors import ConflictError, KinlinkError, NotFoundError, Reason
 from kinlink_core.runtime.epochs import EpochFiles, check_epoch
-from kinlink_core.runtime.sealing import Sealer, read_sealing_key
+from kinlink_core.runtime.sealing import Sealer
 
 from kinlink_keyserver import evaluation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from kinlink_core.runtime.key_source import KeySource
 
     from kinlink_keyserver.evaluation import PassKey
     from kinlink_keyserver.ledger import Ledger
@@ -138,8 +140,8 @@ class Epochs:
 
 
 def open_epochs(
-    folder: Path, key_file: Path, ledger: Ledger, federation: str, passes: Sequence[str]
+    folder: Path, key: KeySource, ledger: Ledger, federation: str, passes: Sequence[str]
 ) -> Epochs:
-    """The epochs in a folder, opened with the key in a file."""
-    sealer = Sealer(read_sealing_key(key_file), SEAL_STORE)
+    """The epochs in a folder, opened with the key of a source."""
+    sealer = Sealer(key.read(), SEAL_STORE)
     return Epochs(EpochFiles(folder, sealer, "seed", EPOCHS_MAX), ledger, federation, passes)

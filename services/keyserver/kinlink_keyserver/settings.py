@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 from kinlink_core.runtime.config import Address, ConfigPath, Settings, load_settings
 from kinlink_core.runtime.identity import check_name
+from kinlink_core.runtime.key_settings import KeySourceSettings
 from kinlink_core.runtime.server import GRACE_SECONDS, WORKERS
 from pydantic import AfterValidator, Field, model_validator
 
 if TYPE_CHECKING:
     from typing import Self
+
+    from kinlink_core.runtime.key_source import KeySource
 
     from kinlink_keyserver.home import Home
 
@@ -41,7 +44,7 @@ class PassSettings(Settings):
     rows_per_record: float = Field(gt=0, le=1_000)
 
 
-class KeyServerSettings(Settings):
+class KeyServerSettings(KeySourceSettings):
     """All settings of a key server."""
 
     federation: FederationName
@@ -67,6 +70,11 @@ class KeyServerSettings(Settings):
         _refuse_twice("registries", [each.name for each in self.registries])
         _refuse_twice("passes", [each.id for each in self.passes])
         return self
+
+    @property
+    def sealing_key(self) -> KeySource:
+        """Where the key that seals the epochs' seeds comes from."""
+        return self.source(f"key of key server {self.name} of federation {self.federation}")
 
     @property
     def records(self) -> dict[str, int]:

@@ -56,9 +56,7 @@ def serving(home: Path, settings: LinkerSettings) -> Iterator[RunningServer]:
     node = Node(
         home,
         schema,
-        OwnProfile(
-            settings.federation, schema.fingerprint(), keys.ENCODING_VERSION, settings.mode
-        ),
+        OwnProfile(settings.federation, schema.fingerprint(), keys.ENCODING_VERSION, settings.mode),
         NodeLimits(
             settings.duck,
             settings.policy.sealed_pairs_max,

@@ -1,8 +1,7 @@
-"""`keys escrow`, `keys recover`, `vault-key`: secrets in the keeping of several officers."""
+"""`keys escrow`, `keys recover`, `vault-key`: secrets kept by several officers, or by a token."""
 
 from __future__ import annotations
 
-import base64
 from typing import TYPE_CHECKING
 
 import click
@@ -11,8 +10,7 @@ from kinlink_core.errors import ConflictError, Reason
 from kinlink_core.runtime import escrow
 from kinlink_core.runtime.audit import AuditLog
 from kinlink_core.runtime.escrow_commands import ACTOR, hand_out, read_shares, split_options
-from kinlink_core.runtime.files import make_directory, write_secret_file
-from kinlink_core.runtime.sealing import read_sealing_key
+from kinlink_core.runtime.key_source import wrap_in_place
 
 from kinlink_registry.cipher import VaultCipher
 from kinlink_registry.cli_keys import FILE, keyring, keys
@@ -57,8 +55,9 @@ def vault_key() -> None:
 @click.pass_obj
 def escrow_vault_key(home: Home, threshold: int, shares: int, out: Path) -> None:
     """Split the vault key into shares for officers: any THRESHOLD of them recover it."""
-    secret = read_sealing_key(read_settings(home).vault.key_file)
-    made = escrow.split(secret, _vault_name(home), threshold=threshold, shares=shares)
+    settings = read_settings(home)
+    secret = settings.vault_key.read()
+    made = escrow.split(secret, settings.vault_key_name, threshold=threshold, shares=shares)
     hand_out(home.audit, made, out, "vault-key")
 
 
@@ -67,24 +66,35 @@ def escrow_vault_key(home: Home, threshold: int, shares: int, out: Path) -> None
 @click.pass_obj
 def recover_vault_key(home: Home, shares: tuple[Path, ...]) -> None:
     """Write the vault key back from share files, where there is none."""
-    path = read_settings(home).vault.key_file
-    if path.exists():
-        raise ConflictError(Reason.CONFIG_INVALID, f"There is a vault key at {path} already.")
-    secret = escrow.recover(read_shares(shares), _vault_name(home))
+    settings = read_settings(home)
+    source = settings.vault_key
+    if source.path.exists():
+        raise ConflictError(
+            Reason.CONFIG_INVALID, f"There is a vault key at {source.path} already."
+        )
+    secret = escrow.recover(read_shares(shares), settings.vault_key_name)
     _check_vault(home, secret)
-    make_directory(path.parent)
-    write_secret_file(path, base64.b64encode(secret) + b"\n")
+    source.keep(secret)
     AuditLog(home.audit).write("recover-vault-key", ACTOR, shares=len(shares))
-    click.echo(f"Wrote the vault key to {path}.")
+    click.echo(f"Wrote the vault key to {source.describe()}.")
+
+
+@vault_key.command("wrap")
+@click.pass_obj
+def wrap_vault_key(home: Home) -> None:
+    """Replace the plain vault key in its file by the same key, wrapped by a PKCS#11 token.
+
+    The settings name the token; its key is made where it is missing. The plain file goes once the
+    token has opened what it wrapped.
+    """
+    source = read_settings(home).vault_key
+    wrap_in_place(source)
+    AuditLog(home.audit).write("wrap-vault-key", ACTOR)
+    click.echo(f"The vault key is now in {source.describe()}; no plain file of it is left here.")
 
 
 def _epoch_name(home: Home, epoch: str) -> str:
     return f"secret of epoch {epoch} of federation {read_settings(home).federation}"
-
-
-def _vault_name(home: Home) -> str:
-    settings = read_settings(home)
-    return f"vault key of registry {settings.name} of federation {settings.federation}"
 
 
 def _check_vault(home: Home, secret: bytes) -> None:

@@ -10,8 +10,9 @@ from kinlink_core.encoding.schema import SchemaError, load_schema
 from kinlink_core.errors import InvalidInputError, Reason
 from kinlink_core.runtime.files import make_directory, read_file, write_file
 from kinlink_core.runtime.identity import Identity, Role
+from kinlink_core.runtime.key_source import make_key
 
-from kinlink_registry.keyring import make_agreement_key, make_vault_key
+from kinlink_registry.keyring import make_agreement_key
 from kinlink_registry.settings import KEY_SERVER, PLAIN_MODE, TEMPLATE, read_settings
 
 if TYPE_CHECKING:
@@ -76,12 +77,15 @@ def init(  # noqa: PLR0917 - click passes options by name
         mode = _mode_settings(key_server, plain=plain)
         _write_settings(home, identity, schema, {"listen": listen, **mode})
     settings = read_settings(home)
-    make_vault_key(settings.vault.key_file)
+    make_key(settings.vault_key)
     make_agreement_key(home.agreement_key)
     make_directory(home.epochs)
     with opened(home):
         click.echo(f"The registry {identity.name} of {identity.federation} is in {home.root}.")
-    click.echo(f"Keep a copy of {settings.vault.key_file} apart: without it the vault is lost.")
+    click.echo(
+        f"Without {settings.vault_key.describe()}, the vault is lost: keep a copy apart, or shares"
+        " (vault-key escrow)."
+    )
 
 
 def _mode_settings(key_server: str | None, *, plain: bool) -> dict[str, str]:

@@ -156,7 +156,7 @@ def retire(home: Home, epoch: str, yes: bool) -> None:  # noqa: FBT001 - click p
 def keyring(home: Home) -> Keyring:
     """The keys of a home, opened with the vault key."""
     settings = read_settings(home)
-    return Keyring(home, settings.federation, read_vault_key(settings.vault.key_file))
+    return Keyring(home, settings.federation, read_vault_key(settings.vault_key))
 
 
 def _text(path: Path) -> str:

@@ -36,7 +36,7 @@ def set_consent(node: Node, local_ids: Sequence[str], *, withdrawn: bool) -> Con
             changed=changed,
         )
 
-    done = presence.move(node, local_ids, chosen=chosen, write=write)
+    done = presence.move(node, local_ids, chosen=chosen, write=write, returning=not withdrawn)
     action = "consent-withdrawn" if withdrawn else "consent-granted"
     node.audit.write(action, "operator/local", changed=done.changed, unknown=done.unknown)
     return done

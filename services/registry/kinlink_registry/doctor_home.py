@@ -17,6 +17,7 @@ from kinlink_core.runtime.tls import TlsFiles
 
 from kinlink_registry.findings import fine, problem, warning
 from kinlink_registry.keyring import Keyring, read_vault_key
+from kinlink_registry.quotas import EVERYONE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +32,6 @@ AUTHORITY_DAYS_WARN: Final = 180.0
 DISK_BYTES_WARN: Final = 2_000_000_000
 DISK_BYTES_MIN: Final = 200_000_000
 CLOCK_MINUTES_MAX: Final = 5.0
-REHEARSAL_SHARE: Final = 1.0
 _RENEW: Final = "Renew it: enrol, have the request signed, install-cert; no restart is needed."
 _OPEN_TO_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
@@ -45,7 +45,7 @@ def policy(case: Case) -> Iterator[Finding]:
             "There is no key server: a registry that works with the linker can test guesses.",
             "Name the federation's [key_server], unless this is a rehearsal.",
         )
-    if settings.policy.partner_share_max >= REHEARSAL_SHARE:
+    if settings.policy.partner_share_max >= EVERYONE:
         yield warning(
             "All of our records may be sealed towards each partner (partner_share_max = 1).",
             "Lower it to what follows from the overlap the federation declares, unless this is a"
@@ -93,9 +93,10 @@ def _concerns(part: str, kinds: set[str]) -> bool:
 
 def keys(case: Case) -> Iterator[Finding]:
     """The vault key and the agreement key."""
-    cipher = read_vault_key(case.settings.vault.key_file)
+    cipher = read_vault_key(case.settings.vault_key)
     Keyring(case.home, case.settings.federation, cipher).agreement_key()
     yield fine("The vault key and the agreement key are here, readable by their owner alone.")
+    yield fine(f"The vault key comes from {case.settings.vault_key.describe()}.")
 
 
 def certificate(case: Case) -> Iterator[Finding]:

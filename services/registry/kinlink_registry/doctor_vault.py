@@ -19,6 +19,7 @@ from kinlink_registry.filled import FINGERPRINT, moved_parts
 from kinlink_registry.findings import fine, problem, warning
 from kinlink_registry.keyring import EPOCHS_MAX, Keyring, read_vault_key
 from kinlink_registry.migrations import MIGRATIONS, stored_version
+from kinlink_registry.quotas import EVERYONE
 from kinlink_registry.session import Session
 from kinlink_registry.vault import check_key, connect, read_meta, vault_config
 
@@ -47,7 +48,7 @@ def vault(case: Case) -> Iterator[Finding]:
         yield problem(f"There is no vault at {case.home.vault}.", "Run init.")
         return
     with _reading(case) as session:
-        check_key(session, read_vault_key(case.settings.vault.key_file))
+        check_key(session, read_vault_key(case.settings.vault_key))
         version = stored_version(session)
         if version < NEWEST:
             yield warning(
@@ -82,7 +83,7 @@ def _people(records: dict[str, int]) -> Iterator[Finding]:
 
 def epochs(case: Case) -> Iterator[Finding]:
     """The secrets that are here, how old they are, and whether all records are encoded."""
-    cipher = read_vault_key(case.settings.vault.key_file)
+    cipher = read_vault_key(case.settings.vault_key)
     keyring = Keyring(case.home, case.settings.federation, cipher)
     names = keyring.epochs()
     if not names:
@@ -169,10 +170,12 @@ def quotas(case: Case) -> Iterator[Finding]:
                 if stored_version(session) == NEWEST:
                     yield from _waiting(approvals.waiting(session))
         return
+    unbounded = {"sealed"} if case.settings.policy.partner_share_max >= EVERYONE else set()
     spent = [
         (f"{kind} towards {partner}", share, QUOTA_SHARE_WARN)
         for partner, uses in case.served["quotas"].items()
         for kind, share in uses.items()
+        if kind not in unbounded
     ]
     spent += [
         (name.replace("_", " "), share, BUDGET_SHARE_WARN)

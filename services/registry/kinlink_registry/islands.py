@@ -6,6 +6,7 @@ answer alike, and proofs are compared in constant time.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from kinlink_registry.partners import Partner
     from kinlink_registry.session import Session
 
+_DAY_SECONDS = 86_400
 NO_REF = -1
 NO_PASS = -1
 
@@ -135,15 +137,22 @@ def prove(
 ) -> tuple[npt.NDArray[np.uint32], Bytes]:
     """Own counts and proofs; zero where the token is unknown or no partner fits under the cap."""
     held = counts(session, epoch, pass_index, tokens)
-    keys = blocking_keys(session, cipher, epoch, tokens)
     answered = np.zeros(len(tokens), np.uint32)
     proofs = np.zeros((len(tokens), columns.ID_BYTES), np.uint8)
-    for index, key in enumerate(keys):
-        if key is not None and 0 < held[index] < cap:
+    # What is not answered opens no key: an unknown token and a crowded one take the same time.
+    fitting = np.flatnonzero((held > 0) & (held < cap))
+    keys = blocking_keys(session, cipher, epoch, tokens[fitting])
+    for index, key in zip(fitting.tolist(), keys, strict=True):
+        if key is not None:
             answered[index] = held[index]
-            proof = membership_proof(key, own, int(held[index]))
+            proof = membership_proof(key, own, int(held[index]), today())
             proofs[index] = np.frombuffer(proof, np.uint8)
     return answered, proofs
+
+
+def today() -> int:
+    """Days since 1970, by which membership proofs are dated."""
+    return int(time.time() // _DAY_SECONDS)
 
 
 def refine(
@@ -191,7 +200,7 @@ def check_claims(
     for index, key in enumerate(keys):
         if key is not None and held[index]:
             proof = claims.proof[index].tobytes()
-            proven[index] = verify_membership(key, partner.name, counted[index], proof)
+            proven[index] = verify_membership(key, partner.name, counted[index], today(), proof)
     refusal = np.full(len(proven), Refusal.PROOF_REFUSED, np.uint8)
     refusal[proven] = Refusal.ABOVE_CAP
     refusal[proven & (held + claims.partner_count <= cap)] = Refusal.ANSWERED

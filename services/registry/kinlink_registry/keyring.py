@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import json
-import secrets
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -27,11 +26,13 @@ from kinlink_core.runtime.files import (
     write_secret_file,
 )
 
-from kinlink_registry.cipher import VAULT_KEY_BYTES, VaultCipher
+from kinlink_registry.cipher import VaultCipher
 
 if TYPE_CHECKING:
     import datetime as dt
     from pathlib import Path
+
+    from kinlink_core.runtime.key_source import KeySource
 
     from kinlink_registry.home import Home
 
@@ -127,25 +128,9 @@ class Keyring:
         self._files.keep(secret.epoch, secret.secret)
 
 
-def read_vault_key(path: Path) -> VaultCipher:
-    """Open the vault key; its file must be readable by its owner alone."""
-    if not path.exists():
-        raise PreconditionError(
-            Reason.KEY_MISSING, f"There is no vault key at {path}: run init, or name its file."
-        )
-    text = read_secret_file(path).strip()
-    try:
-        return VaultCipher(base64.b64decode(text, validate=True))
-    except ValueError as error:
-        raise PreconditionError(Reason.KEY_MISSING, f"{path} is no vault key.") from error
-
-
-def make_vault_key(path: Path) -> None:
-    """Write a new vault key, unless there is one."""
-    if path.exists():
-        return
-    make_directory(path.parent)
-    write_secret_file(path, base64.b64encode(secrets.token_bytes(VAULT_KEY_BYTES)) + b"\n")
+def read_vault_key(source: KeySource) -> VaultCipher:
+    """Open the vault key; raises as its source does."""
+    return VaultCipher(source.read())
 
 
 def make_agreement_key(path: Path) -> None:

@@ -105,7 +105,7 @@ def open_node(
     Raises:
         KinlinkError: `STORE_BUSY`, `STORE_VERSION`, `KEY_MISSING` or `SCHEMA_DIFFERS`.
     """
-    cipher = read_vault_key(settings.vault.key_file)
+    cipher = read_vault_key(settings.vault_key)
     vault = Vault(
         home.vault, cipher, memory_limit=settings.vault.memory_limit, threads=settings.vault.threads
     )

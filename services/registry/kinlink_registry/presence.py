@@ -6,10 +6,9 @@ who is loaded later or again. Who is on no list any more comes back through the 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from kinlink_registry import columns, encodings, records, rounds
 from kinlink_registry.absence import are_absent
@@ -23,10 +22,6 @@ if TYPE_CHECKING:
     from kinlink_registry.records import Refs
     from kinlink_registry.session import Session
 
-    Mask = npt.NDArray[np.bool_]
-
-_NOBODY: Final = np.empty(0, np.int32)
-
 
 def move(
     node: Node,
@@ -34,6 +29,7 @@ def move(
     *,
     chosen: Callable[[Session, Any], Any],
     write: Callable[[Session, Any, Refs], None],
+    returning: bool,
 ) -> Consent:
     """Change the lists people are on, and let the feed follow.
 
@@ -42,11 +38,13 @@ def move(
         local_ids: of the people.
         chosen: positions of those whom the change concerns; it gets a table (position, local_key).
         write: changes the lists; it gets a table (local_key) of those, and their records.
+        returning: whether somebody may come back by it.
     """
     vault, cipher = node.vault, node.vault.cipher
     wanted = list(dict.fromkeys(local_id.strip() for local_id in local_ids if local_id.strip()))
     keys = columns.from_list([cipher.local_key(local_id) for local_id in wanted])
-    _buy(node, wanted, keys)
+    if returning:
+        _buy(node, wanted, keys)
     with vault.only_writer():
         with vault.reading() as session:
             moved = columns.numbers(

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kinlink_registry import encodings, presence
-from kinlink_registry.domain import APPROVAL, PROTECTIONS, UNPROTECTED
+from kinlink_registry.domain import APPROVAL, HIDDEN, PROTECTIONS, UNPROTECTED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +55,7 @@ def protect(node: Node, local_ids: Sequence[str], kind: int) -> Consent:
             encodings.forget_subjects(session, refs)
             encodings.bury(session)
 
-    done = presence.move(node, local_ids, chosen=chosen, write=write)
+    done = presence.move(node, local_ids, chosen=chosen, write=write, returning=kind != HIDDEN)
     node.audit.write(
         "unprotect" if kind == UNPROTECTED else "protect",
         "operator/local",

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 SEALED_PAIRS = "sealed_pairs"
 DISCLOSED = "disclosed"
+EVERYONE = 1.0  # a share of all records is no limit
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,11 @@ def charge_sealing(
         "SELECT ref, handle FROM sealed_toward WHERE epoch_id = ? AND partner = ?",
         [epoch.id, partner],
     )
-    limit = _records_max(session, epoch, policy)
-    over = ~_within(known, refs[rows], handles[rows], limit)
+    if policy.partner_share_max >= EVERYONE:
+        over = np.zeros(len(rows), bool)
+    else:
+        limit = _records_max(session, epoch, policy)
+        over = ~_within(known, refs[rows], handles[rows], limit)
     refusal[rows[over]] = Refusal.OVER_QUOTA
     session.run(
         "INSERT INTO sealed_toward SELECT DISTINCT ?, ?, ref, handle FROM answered"

@@ -16,7 +16,6 @@ import time
 from typing import TYPE_CHECKING
 
 import numpy as np
-
 from kinlink_core.errors import InvalidInputError, NotFoundError, Reason
 
 from kinlink_registry import columns, encodings, evaluations, records

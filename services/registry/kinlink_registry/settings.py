@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from kinlink_core.encoding.keys import MODE_KEY_SERVER, MODE_PLAIN
 from kinlink_core.runtime.config import Address, ConfigPath, Settings, load_settings
 from kinlink_core.runtime.identity import check_name
+from kinlink_core.runtime.key_settings import KeySourceSettings
 from kinlink_core.runtime.purpose import check_purpose
 from kinlink_core.runtime.server import GRACE_SECONDS, WORKERS
 from pydantic import AfterValidator, Field, model_validator
@@ -16,6 +17,8 @@ from kinlink_registry.policy import Policy, Rounds
 
 if TYPE_CHECKING:
     from typing import Self
+
+    from kinlink_core.runtime.key_source import KeySource
 
     from kinlink_registry.home import Home
 
@@ -33,8 +36,8 @@ Purpose = Annotated[str, AfterValidator(check_purpose)]
 KeyServerName = Annotated[str, AfterValidator(lambda name: check_name("key server", name))]
 
 
-class VaultSettings(Settings):
-    """`[vault]`: memory and threads of DuckDB, the vault key."""
+class VaultSettings(KeySourceSettings):
+    """`[vault]`: memory and threads of DuckDB, where the vault key comes from."""
 
     memory_limit: str = Field(default=MEMORY_LIMIT_DEFAULT, pattern=_MEMORY_LIMIT)
     threads: int = Field(default=THREADS_DEFAULT, ge=1, le=256)
@@ -127,6 +130,16 @@ class RegistrySettings(Settings):
         if self.mode == MODE_KEY_SERVER and not self.key_server:
             raise ValueError("mode: key-server mode needs a [key_server] with its address")
         return self
+
+    @property
+    def vault_key_name(self) -> str:
+        """Whose key the vault key is; shares and wrapped files are bound to it."""
+        return f"vault key of registry {self.name} of federation {self.federation}"
+
+    @property
+    def vault_key(self) -> KeySource:
+        """Where the vault key comes from."""
+        return self.vault.source(self.vault_key_name)
 
 
 def read_settings(home: Home) -> RegistrySettings:

@@ -101,6 +101,35 @@ def test_a_cut_off_tail_shows(trail: AuditTrail, store: Store) -> None:
     assert trail.verify().faults == ("entries 2 to 3 are missing",)
 
 
+def test_two_entries_that_changed_places_show(trail: AuditTrail, store: Store) -> None:
+    for number in range(3):
+        trail.write(access(number))
+    tamper(
+        store,
+        "UPDATE audit_entry SET sequence = 9 WHERE sequence = 2",
+        "UPDATE audit_entry SET sequence = 2 WHERE sequence = 3",
+        "UPDATE audit_entry SET sequence = 3 WHERE sequence = 9",
+    )
+    assert trail.verify().faults == ("entry 2 does not follow the one before it",)
+
+
+def test_a_chain_cut_together_with_its_head_shows_against_an_anchor(
+    trail: AuditTrail, store: Store
+) -> None:
+    for number in range(2):
+        trail.write(access(number))
+    noted = trail.write(access(2))
+    tamper(
+        store,
+        "DELETE FROM audit_entry WHERE sequence > 2",
+        "UPDATE audit_head SET sequence = 2, "
+        "hash = (SELECT hash FROM audit_entry WHERE sequence = 2)",
+    )
+    assert trail.verify().ok
+    anchor = Head(noted.sequence, noted.hash)
+    assert trail.verify(anchor).faults == ("the chain does not contain the anchor",)
+
+
 def test_an_entry_beyond_the_head_shows(trail: AuditTrail, store: Store) -> None:
     for number in range(3):
         trail.write(access(number))

@@ -10,6 +10,7 @@ from kinlink_keyserver.app import opened
 from kinlink_keyserver.home import Home
 from support.key_server import SCHEMA, must, run
 from support.pki import FEDERATION, Federation
+from support.softhsm import SoftHsm
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -172,3 +173,22 @@ def test_serve_refuses_without_a_certificate_of_its_own_name(tmp_path: Path, hom
         assert result.exit_code == 2
         assert "certificate is for" in result.stderr
         (home / "tls").rename(tmp_path / f"old-{name}")
+
+
+@pytest.mark.needs_softhsm
+def test_the_key_may_be_wrapped_by_a_token(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hsm = SoftHsm.make(tmp_path / "hsm", monkeypatch)
+    hsm.add("ours")
+    must(home, "epochs", "create", "2026-11")
+    plain, settings = (home / "keyserver.key").read_bytes(), home / "keyserver.toml"
+    text = 'key_source = "pkcs11"\n' + settings.read_text()
+    settings.write_text(f"{text}\n[pkcs11]\n{hsm.settings('ours')}")
+    assert run(home, "epochs", "list").exit_code == 1
+    assert "of token 'ours'" in must(home, "wrap-key")
+    assert "served" in must(home, "epochs", "list")
+    must(home, "epochs", "create", "2026-12")
+    assert plain.strip() not in (home / "keyserver.key").read_bytes()
+    hsm.pin_file.write_text("000000")
+    assert "refused the PIN" in run(home, "epochs", "list").stderr

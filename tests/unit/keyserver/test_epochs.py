@@ -12,7 +12,7 @@ from kinlink_core.errors import (
     PreconditionError,
     Reason,
 )
-from kinlink_core.runtime.sealing import make_sealing_key
+from kinlink_core.runtime.key_source import FileKeySource, make_key
 from kinlink_keyserver.epochs import EPOCHS_MAX, Epochs, open_epochs
 from kinlink_keyserver.ledger import Ledger
 
@@ -33,10 +33,9 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 @pytest.fixture
 def opened(tmp_path: Path, ledger: Ledger) -> Callable[[], Epochs]:
     """The epochs of one home, as one process after the other opens them."""
-    make_sealing_key(tmp_path / "keyserver.key")
-    return lambda: open_epochs(
-        tmp_path / "epochs", tmp_path / "keyserver.key", ledger, "demo", PASSES
-    )
+    source = FileKeySource(tmp_path / "keyserver.key")
+    make_key(source)
+    return lambda: open_epochs(tmp_path / "epochs", source, ledger, "demo", PASSES)
 
 
 def test_an_epoch_has_a_key_pair_for_each_pass_that_a_restart_keeps(
@@ -100,7 +99,7 @@ def test_a_seed_that_is_gone_damaged_or_under_another_key_is_missed(
             epochs.get(name)
         assert raised.value.reason is Reason.EPOCH_UNKNOWN
     (tmp_path / "keyserver.key").unlink()
-    make_sealing_key(tmp_path / "keyserver.key")
+    make_key(FileKeySource(tmp_path / "keyserver.key"))
     assert opened().missing() == ["2026-12", "2026-11", "2026-10"]
 
 

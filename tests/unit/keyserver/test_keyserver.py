@@ -12,8 +12,8 @@ from kinlink_core.encoding.schema import load_schema
 from kinlink_core.errors import KinlinkError, Reason
 from kinlink_core.runtime import audit as audit_module
 from kinlink_core.runtime.audit import AuditLog
+from kinlink_core.runtime.key_source import FileKeySource, make_key
 from kinlink_core.runtime.metrics import KeyServerMetrics
-from kinlink_core.runtime.sealing import make_sealing_key
 from kinlink_keyserver import evaluation
 from kinlink_keyserver.budgets import budgets_of
 from kinlink_keyserver.epochs import open_epochs
@@ -53,11 +53,10 @@ class Rig:
     def __post_init__(self) -> None:
         schema = load_schema(SCHEMA)
         budgets = budgets_of(schema, {"anhui": 4, "gansu": 4}, 1.0, {})
-        make_sealing_key(self.folder / "key")
+        key = FileKeySource(self.folder / "key")
+        make_key(key)
         self.ledger = Ledger(self.folder / "ledger.sqlite", create=True)
-        self.epochs = open_epochs(
-            self.folder / "epochs", self.folder / "key", self.ledger, "demo", budgets.passes
-        )
+        self.epochs = open_epochs(self.folder / "epochs", key, self.ledger, "demo", budgets.passes)
         self.metrics = KeyServerMetrics(CollectorRegistry())
         self.server = KeyServer(
             fingerprint=schema.fingerprint(),

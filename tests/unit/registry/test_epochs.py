@@ -30,10 +30,11 @@ def test_no_command_prints_or_stores_the_secret_in_clear(tmp_path: Path) -> None
     must(right, "keys", "card", "--out", tmp_path / "card.json")
     output += must(left, "keys", "seal", EPOCH, "--to", tmp_path / "card.json")
     output += must(left, "keys", "list") + must(left, "status", "--json")
+    from kinlink_core.runtime.key_source import FileKeySource
     from kinlink_registry.home import Home
     from kinlink_registry.keyring import Keyring, read_vault_key
 
-    cipher = read_vault_key(left / "vault.key")
+    cipher = read_vault_key(FileKeySource(left / "vault.key"))
     secret = Keyring(Home(left), rig.federation.name, cipher).secret(EPOCH)
     assert repr(secret) == f"EpochSecret(epoch='{EPOCH}')"
     spellings = [secret.secret, secret.secret.hex().encode(), base64.b64encode(secret.secret)]
@@ -144,7 +145,7 @@ def test_secrets_need_the_vault_key_they_were_kept_under(tmp_path: Path) -> None
     key.unlink()
     result = run(home, "status")
     assert result.exit_code == 1
-    assert "There is no vault key" in result.stderr
+    assert "There is no key" in result.stderr
 
 
 def test_the_vault_key_may_be_named_by_the_environment(

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from kinlink_core.errors import NotFoundError, Reason
 from kinlink_core.runtime.audit import AuditLog
 from kinlink_core.runtime.commands import service_group
+from kinlink_keyserver.cli import main as keyserver
 from kinlink_linker.cli import main as linker
 from kinlink_registry.cli import main as registry
 
@@ -33,7 +34,7 @@ TAMPERINGS: dict[str, tuple[Callable[[Lines], Lines], str]] = {
 }
 
 
-@pytest.fixture(params=[registry, linker], ids=["registry", "linker"])
+@pytest.fixture(params=[registry, linker, keyserver], ids=["registry", "linker", "keyserver"])
 def command(request: pytest.FixtureRequest) -> click.Command:
     found: click.Command = request.param
     return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +13,7 @@ from kinlink_core.errors import (
     Reason,
 )
 from kinlink_core.runtime.epochs import EpochFiles
-from kinlink_core.runtime.sealing import Sealer, make_sealing_key, read_sealing_key
+from kinlink_core.runtime.sealing import Sealer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,31 +44,6 @@ def test_a_blob_opens_only_in_its_place_under_its_key_and_for_its_store() -> Non
             opener.open(place, content)
         assert raised.value.reason is Reason.KEY_MISSING
     assert "0102" not in repr(sealer)
-
-
-def test_a_key_file_is_made_once_and_private(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "key"
-    with pytest.raises(PreconditionError, match="There is no key"):
-        read_sealing_key(path)
-    make_sealing_key(path)
-    key = read_sealing_key(path)
-    make_sealing_key(path)
-    assert read_sealing_key(path) == key
-    assert len(key) == 32
-    assert path.stat().st_mode & 0o777 == 0o600
-    assert path.parent.stat().st_mode & 0o777 == 0o700
-    path.chmod(0o644)
-    with pytest.raises(InvalidInputError, match="chmod"):
-        read_sealing_key(path)
-
-
-@pytest.mark.parametrize("content", [b"not base64!", base64.b64encode(bytes(31)), b""])
-def test_a_key_of_another_form_or_length_is_refused(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "key"
-    path.write_bytes(content)
-    path.chmod(0o600)
-    with pytest.raises(PreconditionError):
-        Sealer(read_sealing_key(path), "test")
 
 
 def test_a_secret_of_an_epoch_is_kept_read_and_destroyed(files: EpochFiles) -> None:

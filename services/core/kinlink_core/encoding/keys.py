@@ -5,7 +5,7 @@
     y        = VOPRF(x) with a key server, empty in plain mode
     BK       = HKDF-Extract(salt = SHA-256(ctx), ikm = lp(C_e) ‖ lp(y) ‖ lp(x))
     token    = HKDF-Expand(BK, "token", 16)
-    proof_B  = HKDF-Expand(BK, "member" ‖ lp(B) ‖ n_B, 16)
+    proof_B  = HKDF-Expand(BK, "member" ‖ lp(B) ‖ n_B ‖ day, 16)
     IK_AB    = HKDF-Extract(salt = K_AB, ikm = BK)
     sieve    = HKDF-Expand(IK_AB, "sieve", 32)
     pair key = HKDF-Expand(IK_AB, "seal" ‖ lp(handle_l) ‖ lp(handle_r), 32)
@@ -44,6 +44,9 @@ TOKEN_BYTES = 16
 HANDLE_BYTES = 16
 PROOF_BYTES = 16
 COUNT_MAX = 2**32 - 1
+# A proof is believed so many days before and after its own: linkages run over midnight, and clocks
+# of two offices differ.
+PROOF_DAYS_SLACK = 1
 EVALUATION_BYTES = 64  # y of a key server: SHA-512 over ristretto255
 
 _NONCE_ZERO = bytes(12)
@@ -162,24 +165,33 @@ def token(blocking_key: bytes) -> bytes:
     return expand(blocking_key, b"token", TOKEN_BYTES)
 
 
-def membership_proof(blocking_key: bytes, registry: str, count: int) -> bytes:
-    """Prove that `registry` holds `count` records under a token; 16 bytes.
+def membership_proof(blocking_key: bytes, registry: str, count: int, day: int) -> bytes:
+    """Prove that `registry` holds `count` records under a token on a day (since 1970); 16 bytes.
 
     Not guaranteed: a registry that can guess the blocking value can prove a presence it does not
-    have; the linker, which has no BK, cannot.
+    have; the linker, which has no BK, cannot. And a proof outlives the record it was given for by
+    up to `PROOF_DAYS_SLACK` days.
     """
     if not 0 < count <= COUNT_MAX:
         raise KeyFault("a membership count is between 1 and 2^32 - 1")
-    return expand(
-        blocking_key, b"member" + lp(registry.encode()) + count.to_bytes(4, "big"), PROOF_BYTES
-    )
+    numbers = count.to_bytes(4, "big") + day.to_bytes(4, "big")
+    return expand(blocking_key, b"member" + lp(registry.encode()) + numbers, PROOF_BYTES)
 
 
-def verify_membership(blocking_key: bytes, registry: str, count: int, proof: bytes) -> bool:
-    """Check a proof in constant time; a count of zero proves nothing."""
+def verify_membership(
+    blocking_key: bytes, registry: str, count: int, day: int, proof: bytes
+) -> bool:
+    """Check a proof of about today in constant time; a count of zero proves nothing."""
     if not 0 < count <= COUNT_MAX:
         return False
-    return hmac.compare_digest(membership_proof(blocking_key, registry, count), proof)
+    days = (
+        day,
+        *(day + sign * slack for slack in range(1, PROOF_DAYS_SLACK + 1) for sign in (-1, 1)),
+    )
+    return any(
+        hmac.compare_digest(membership_proof(blocking_key, registry, count, each), proof)
+        for each in days
+    )
 
 
 def pair_island_key(registry_pair_key: bytes, blocking_key: bytes) -> bytes:

@@ -1,18 +1,16 @@
 """Sealing what rests on a disk under a key that lies apart from it.
 
 AES-256-GCM (NIST SP 800-38D) with random 96-bit nonces; each blob is bound to its place by its
-associated data, and each store has a key of its own, derived by HKDF from the key file.
+associated data, and each store has a key of its own, derived by HKDF from the key of its source.
 
-Not guaranteed: whoever holds the key file and the blobs reads everything; a file system may keep
+Not guaranteed: whoever holds the key and the blobs reads everything; a file system may keep
 the blocks of a deleted file until they are overwritten.
 """
 
 from __future__ import annotations
 
-import base64
 import os
-import secrets
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
@@ -20,10 +18,6 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from kinlink_core.errors import PreconditionError, Reason
-from kinlink_core.runtime.files import make_directory, read_secret_file, write_secret_file
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SEALING_KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
@@ -57,27 +51,3 @@ class Sealer:
             raise PreconditionError(
                 Reason.KEY_MISSING, f"The key of the {self._store} does not open what rests here."
             ) from error
-
-
-def read_sealing_key(path: Path) -> bytes:
-    """Read a key file: 32 bytes in base64, readable by its owner alone.
-
-    Raises:
-        PreconditionError: `KEY_MISSING`: no such file, or another content.
-    """
-    if not path.exists():
-        raise PreconditionError(
-            Reason.KEY_MISSING, f"There is no key at {path}: run init, or name its file."
-        )
-    try:
-        return base64.b64decode(read_secret_file(path).strip(), validate=True)
-    except ValueError as error:
-        raise PreconditionError(Reason.KEY_MISSING, f"{path} is no sealing key.") from error
-
-
-def make_sealing_key(path: Path) -> None:
-    """Write a new key file, unless there is one."""
-    if path.exists():
-        return
-    make_directory(path.parent)
-    write_secret_file(path, base64.b64encode(secrets.token_bytes(SEALING_KEY_BYTES)) + b"\n")

@@ -1,0 +1,143 @@
+"""The attacks on islands work where they must, and get less from Kinlink than from the first design."""
+
+from __future__ import annotations
+
+from itertools import product
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from kinlink_core.wire import Refusal
+from kinlink_registry.disclosure import _Ledger
+
+from redteam.attacks import categories, colluders, disclosures, fingerprints, harvest, repeats
+from redteam.attacks.beliefs import Edges, beliefs
+from redteam.attacks.colourings import marginals
+from redteam.attacks.likeness import Items, claims
+from redteam.attacks.namelists import PublicList
+from redteam.attacks.surnames import _first_design
+from redteam.setting import Setting
+from redteam.view import shipped_schema
+
+if TYPE_CHECKING:
+    from redteam.view import View
+
+SETTING = Setting("3k", 3, correlated=False, seed=1, quick=True)
+
+
+@pytest.fixture(scope="module")
+def view() -> View:
+    return SETTING.view()
+
+
+def test_beliefs_on_a_tree_are_the_exact_marginals() -> None:
+    rng = np.random.default_rng(0)
+    prior = rng.dirichlet(np.ones(3), 4)
+    edges = Edges(np.array([0, 1, 1]), np.array([1, 2, 3]), np.array([0, 1, 0]))
+    tables = rng.random((2, 3, 3))
+    tables += np.swapaxes(tables, 1, 2)
+    exact = np.zeros((4, 3))
+    for labels in product(range(3), repeat=4):
+        weight = np.prod([prior[node, label] for node, label in enumerate(labels)])
+        for one, other, kind in zip(edges.left, edges.right, edges.kind, strict=True):
+            weight *= tables[kind, labels[one], labels[other]]
+        for node, label in enumerate(labels):
+            exact[node, label] += weight
+    exact /= exact.sum(axis=1, keepdims=True)
+    assert np.allclose(beliefs(prior, edges, tables), exact, atol=0.01)
+
+
+def test_groups_that_differ_get_exact_marginals() -> None:
+    prior = np.array([[0.5, 0.3, 0.2], [0.6, 0.2, 0.2], [0.2, 0.4, 0.4], [0.1, 0.1, 0.8]])
+    left, right = np.array([0, 0, 1]), np.array([1, 2, 2])
+    exact = np.zeros((4, 3))
+    for labels in product(range(3), repeat=4):
+        if all(labels[i] != labels[j] for i, j in zip(left, right, strict=True)):
+            for group, label in enumerate(labels):
+                exact[group, label] += np.prod([prior[g, at] for g, at in enumerate(labels)])
+    assert np.allclose(marginals(prior, left, right), exact / exact.sum(axis=1, keepdims=True))
+
+
+def test_noisy_copies_are_found_and_twins_are_not_named() -> None:
+    rng = np.random.default_rng(0)
+    fraction = rng.uniform(0.1, 0.4, (200, 5))
+    fraction[100:] = fraction[0]
+    seen = Items(np.zeros((200, 1), np.uint8), rng.binomial(256, fraction).astype(float))
+    expected = Items(np.zeros((200, 1), np.uint8), fraction)
+    found = claims(seen, expected, 256, known=1.0, sure_min=0.8)
+    assert len(found.seen) > 20
+    assert (found.seen == found.expected).mean() > 0.8
+    assert not np.isin(found.expected, np.arange(101, 200)).any()
+
+
+def test_surnames_fall_where_whole_islands_are_seen() -> None:
+    public = PublicList.of(SETTING.public())
+    assert _first_design(shipped_schema().field("name"), public, 1, islands=12) >= 0.08
+
+
+def test_blood_groups_fall_where_whole_islands_are_seen() -> None:
+    assert categories._first_design(1) >= categories.FIRST_DESIGN_GAIN_MIN
+
+
+def test_fingerprints_say_less_than_those_of_the_first_design(view: View) -> None:
+    everyone = np.ones(view.population.persons, bool)
+    now = fingerprints._locate(view, everyone, 1.0, first_design=False)
+    before = fingerprints._locate(view, everyone, 1.0, first_design=True)
+    assert before.share > 0.3
+    assert before.precision > 0.9
+    assert now.share < before.share
+
+
+def test_pairs_are_recognised_by_their_distances_and_labels_are_what_tells_most(view: View) -> None:
+    now = repeats.accuracy(repeats.sightings(view), 256)
+    before = repeats.accuracy(repeats.sightings(view, clear=True), 512)
+    blind = repeats.accuracy(repeats.sightings(view, labels=False), 256)
+    assert blind < now < before
+
+
+def test_asking_for_every_handle_joins_most_where_records_carry_no_tags(view: View) -> None:
+    pairs = np.arange(view.pairs.count)
+    tagged = disclosures.unique(view, disclosures.answered(view, pairs)).mean()
+    assert 0 < tagged < disclosures.unique(view, pairs).mean()
+
+
+def test_the_ledger_that_is_played_answers_as_the_registry_s_does(view: View) -> None:
+    record = view.secrets.record
+    asked = np.random.default_rng(0).permutation(view.pairs.count)[:500]
+    between = (view.rows.registry[view.pairs.left] == 0) & (
+        view.rows.registry[view.pairs.right] == 1
+    )
+    asked = asked[between[asked]]
+    ledger = _Ledger(
+        answered={},
+        winners=set(),
+        decided=set(),
+        weight_min=-20.0,
+        left=10**6,
+        guard=SimpleNamespace(withholds=lambda *_: False),  # type: ignore[arg-type]
+        added=[],
+    )
+    answers = [
+        ledger.decide(
+            ref=int(record[view.pairs.left[pair]]),
+            tag=int(record[view.pairs.right[pair]]).to_bytes(16, "big"),
+            handles=int(pair).to_bytes(32, "big"),
+            weight=9.0,
+        )
+        for pair in asked.tolist()
+    ]
+    named = asked[np.array(answers) == Refusal.ANSWERED]
+    assert named.tolist() == disclosures.answered(view, asked).tolist()
+
+
+def test_chaining_reaches_further_than_the_colluder_s_own_islands(view: View) -> None:
+    direct = colluders.reach(view, chained=False)
+    chained = colluders.reach(view, chained=True)
+    assert 0 < direct.share < chained.share
+    assert chained.within(view, 0.01) < chained.share
+
+
+def test_sieve_words_for_invented_handles_are_read(view: View) -> None:
+    direct = colluders.reach(view, chained=False)
+    assert harvest.read(view, direct.records, colluders.COLLUDER, victims=2) > 0.4
