@@ -33,6 +33,7 @@ def match(
     right_size: npt.NDArray[Any] | None = None,
     *,
     barred: npt.NDArray[np.bool_] | None = None,
+    comparable: bool = False,
 ) -> I64:
     """Match the nodes of two similarity graphs.
 
@@ -42,6 +43,7 @@ def match(
         left_size: (n,) a size of each node, such as the bits of a filter, if there is one.
         right_size: (m,) the same.
         barred: (n, m) pairs that are known to be different.
+        comparable: both graphs measure similarity alike, so values are compared, not ranks.
 
     Returns:
         (n,) node of `right` for each node of `left`, -1 where none is left. Time: some assignments
@@ -52,14 +54,16 @@ def match(
         never[barred] = FORBIDDEN
     one, other = _standard(left), _standard(right)
     features = _features(left, left_size), _features(right, right_size)
+    scaled = _in_steps(*features) if comparable else tuple(map(_scores, features))
     cost = never.copy()
-    for weight, mine, theirs in zip(WEIGHTS, *(each.T for each in features), strict=True):
+    for weight, mine, theirs in zip(WEIGHTS, *(each.T for each in scaled), strict=True):
         cost += weight * (mine[:, None] - theirs[None, :]) ** 2
     found = _assigned(cost)
     for _ in range(ROUNDS_MAX):
         matched = np.flatnonzero(found >= 0)
-        likeness = one[:, matched] @ other[found[matched]]
-        better = _assigned(never - likeness)
+        seen, known = one[:, matched], other[:, found[matched]]
+        apart = (seen**2).sum(axis=1)[:, None] + (known**2).sum(axis=1)[None, :]
+        better = _assigned(never + apart - 2 * seen @ known.T)
         if np.array_equal(better, found):
             break
         found = better
@@ -78,7 +82,7 @@ def _standard(similarity: npt.NDArray[Any]) -> Matrix:
 
 
 def _features(similarity: npt.NDArray[Any], size: npt.NDArray[Any] | None) -> Matrix:
-    """Normal scores of each node's size, mean, spread, quantiles and nearest neighbours."""
+    """Each node's size, mean, spread, quantiles and nearest neighbours."""
     others = similarity.astype(np.float64)
     np.fill_diagonal(others, np.nan)
     nearest = -np.sort(-np.nan_to_num(others), axis=1)[:, :NEIGHBOURS]
@@ -92,8 +96,19 @@ def _features(similarity: npt.NDArray[Any], size: npt.NDArray[Any] | None) -> Ma
             nearest,
         ]
     )
-    scores: Matrix = np.asarray(norm.ppf((rankdata(columns, axis=0) - 0.5) / len(columns)))
-    return scores
+    return np.asarray(columns, np.float64)
+
+
+def _scores(features: Matrix) -> Matrix:
+    """Normal scores, feature by feature: only the order of nodes counts."""
+    return np.asarray(norm.ppf((rankdata(features, axis=0) - 0.5) / len(features)), np.float64)
+
+
+def _in_steps(one: Matrix, other: Matrix) -> tuple[Matrix, Matrix]:
+    """Both sides in standard deviations of the second."""
+    spread = other.std(axis=0)
+    spread[spread == 0] = 1.0
+    return one / spread, other / spread
 
 
 def _assigned(cost: Matrix) -> I64:

@@ -25,7 +25,7 @@ from kinlink_local.people import BLOOD_GROUPS
 
 from redteam.attacks.beliefs import Edges, beliefs
 from redteam.attacks.colourings import marginals
-from redteam.attacks.crowds import GIVEN_NAMES, Crowd, all_pairs, crowd, joined
+from redteam.attacks.crowds import GIVEN_NAMES, MEMBERS_MIN, Crowd, all_pairs, crowd, joined
 from redteam.attacks.disclosures import answered
 from redteam.attacks.surnames import SAME_NAME_MAX
 from redteam.results import Result
@@ -102,10 +102,10 @@ def run(setting: Setting) -> list[Result]:
         result(
             f"islands at the cap, {worst or 'blood group'}",
             gains[worst],
-            target=None if setting.quick else GAIN_MAX,
+            target=GAIN_MAX if len(met.record) >= MEMBERS_MIN else None,
             classical=_first_design(setting.seed),
             classical_min=FIRST_DESIGN_GAIN_MIN,
-            detail=f"{named}; first design: every pair of an island of 12 seen",
+            detail=f"{len(met.record)} members; {named}; first design: every pair of 12 seen",
         ),
         result(
             "sex, chained through disclosed subjects",

@@ -28,6 +28,8 @@ Passes: TypeAlias = tuple[tuple[tuple[str | int, ...], ...], ...]
 
 CROWDED_MIN: Final = 9
 ISLANDS_MAX: Final = 600
+# With fewer members a gain of two points is within two standard errors.
+MEMBERS_MIN: Final = 2_500
 _EXPOSURE: Final = "a red team's pass, coarser than a federation may declare"
 
 # Several grains, so that some fill islands at every size of population.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from redteam.setting import Setting
     from redteam.view import View
 
-    Scores = npt.NDArray[np.float64]
+    Scores = npt.NDArray[np.float64] | npt.NDArray[np.int64]
 
 REGISTRY = 0
 

@@ -64,6 +64,7 @@ def run(setting: Setting) -> list[Result]:
     before, lying, untagged = share(shown), share(answered(view, everything)), share(everything)
     exact = share(answered(view, everything[~fuzzy(view)[everything]]))
     first = unique(view, floor)[linked].mean()
+    links = unique(view, shown[view.disclosed.linked])[linked].mean()
     common = unique(view, answered(view, commonest_first(view)))[linked].mean()
     return [
         result(
@@ -75,8 +76,8 @@ def run(setting: Setting) -> list[Result]:
             classical=float(first),
             classical_min=None if setting.quick else R6_FIRST_MIN.get(setting.registries),
             detail=(
-                "first design: every handle pair above the floor disclosed;"
-                f" asked for in the commonest surroundings first: {common:.1%}"
+                f"were links alone disclosed {links:.1%}, and in the commonest surroundings first"
+                f" {common:.1%}; first design: every handle pair above the floor disclosed"
             ),
         ),
         result(

@@ -7,6 +7,8 @@ linker does, and knows for every island the registries in it, and for every pair
 distance of each field, which fields are there and which tags are equal. It looks for islands that
 look like that. Islands with two members of one registry are left alone (under 5 % of them).
 
+"Without labels" is the same attack by a scorer that is not told registries and pass of a pair.
+
 The measure is the share of people who have a handle in an island of an exact pass, of whom one is
 named with at least `SURE_MIN` certainty and rightly; half plaintext: of those the attacker knows.
 
@@ -65,7 +67,8 @@ def run(setting: Setting) -> list[Result]:
     for name, share in (("R3", 1.0), ("R4", 0.5)):
         rng = np.random.default_rng([setting.seed, 34])
         known = rng.random(view.population.persons) < share
-        guesses = _locate(view, known, share, first_design=False)
+        guesses = _locate(view, known, share)
+        blind = _locate(view, known, share, labels=False)
         first = _locate(view, known, share, first_design=True)
         whose = "everyone's" if share == 1 else "half of the people's"
         found.append(
@@ -82,7 +85,7 @@ def run(setting: Setting) -> list[Result]:
                 detail=(
                     f"{guesses.precision:.0%} of the names given are right;"
                     f" {guesses.share_of_all:.2%} of all people known;"
-                    f" first design: {first.precision:.0%} right"
+                    f" without labels {blind.share:.1%}; first design: {first.precision:.0%} right"
                 ),
             )
         )
@@ -98,7 +101,9 @@ class Located:
     precision: float
 
 
-def _locate(view: View, known: Bools, share: float, *, first_design: bool) -> Located:
+def _locate(
+    view: View, known: Bools, share: float, *, first_design: bool = False, labels: bool = True
+) -> Located:
     population, schema = view.population, view.schema
     exact = [each.id for each in schema.passes if not any(p.transform == LSH for p in each.parts)]
     chosen = np.flatnonzero(known[population.person])
@@ -118,13 +123,14 @@ def _locate(view: View, known: Bools, share: float, *, first_design: bool) -> Lo
         expected = groups(expected_islands, sim.rows, members)
         if not len(seen.member) or not len(expected.member):
             continue
-        expected_items = _items(expected, *predictor.features(sim.secrets.record[expected.member]))
+        likely = predictor.features(sim.secrets.record[expected.member])
+        expected_items = _items(expected, *likely, labels=labels)
         if first_design:
             features = _first_design(view, seen.member)
             rows = np.arange(len(seen.member))
         else:
             rows, features = _sealed(view, seen.member)
-        items = _items(_only(seen, rows), *features)
+        items = _items(_only(seen, rows), *features, labels=labels)
         found = claims(items, expected_items, bits, known=share, sure_min=SURE_MIN)
         truth = view.secrets.record[seen.member[rows][found.seen]]
         named = chosen[sim.secrets.record[expected.member[found.expected]]]
@@ -166,8 +172,10 @@ def _only(found: Groups, which: npt.NDArray[np.generic]) -> Groups:
     return Groups(found.pass_index[which], found.registry[which], found.member[which])
 
 
-def _items(found: Groups, flags: Bools, distance: npt.NDArray[np.float64]) -> Items:
-    where = np.column_stack([found.pass_index, found.registry]).astype(np.uint8)
+def _items(
+    found: Groups, flags: Bools, distance: npt.NDArray[np.float64], *, labels: bool
+) -> Items:
+    where = np.column_stack([found.pass_index, found.registry]).astype(np.uint8) * labels
     exact = np.column_stack([where, np.packbits(flags.reshape(len(flags), -1), axis=1)])
     return Items(np.ascontiguousarray(exact), distance.reshape(len(distance), -1))
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -98,9 +99,8 @@ class _Scene:
         theirs = self.right.seal(self.met.to_right).record_tag
         card, own, others = asked.card, asked.own, asked.theirs
         for tags in (np.zeros_like(theirs), ours, np.roll(theirs, 1, axis=0)):
-            yield "disclosure", lambda tags=tags: self.left.disclose(card, own, others, tags)
-        third = self.third.card
-        yield "disclosure", lambda: self.left.disclose(third, own, others, theirs)
+            yield "disclosure", partial(self.left.disclose, card, own, others, tags)
+        yield "disclosure", partial(self.left.disclose, self.third.card, own, others, theirs)
 
     def _alone(self) -> Asked:
         """People of the left registry alone, said to be the partner's too."""

@@ -4,7 +4,7 @@ Against a CLK the linker has one filter a record, so everyone's similarity to ev
 it can name handles, which live in one pass each, and subjects of disclosed pairs, and knows
 distances only inside islands. Its graphs are
 
-* for each pass: handles, those of one person merged where the linker's own weight says so;
+* for each pass: handles, those of one person merged where they are nearly alike;
 * joined: linked subjects as one node, with the edges of all passes.
 
 An edge's weight is what the seal shows of similarity. The attacker runs Kinlink on the plaintext
@@ -57,8 +57,9 @@ REGISTRIES: Final = 3
 TARGET: Final = 0.01
 BASELINE_MIN: Final = 0.95
 SAMPLE_BITS: Final = 256
-# The linker takes two records for one person above this many bits.
-SAME_WEIGHT_MIN: Final = 3.0
+# From here on the two records of a pair are one node: nearly all records of one person are, and
+# hardly any others.
+SAME_LIKENESS_MIN: Final = 0.75
 JOINED: Final = -1
 
 _KEY: Final = b"one key for all of them"
@@ -134,7 +135,7 @@ def named(target: View, known: View, *, own: bool = False) -> dict[str, float]:
         right = np.zeros(len(one.person), bool)
         if len(one.person) and len(other.person):
             barred = one.registries[:, None] != other.registries[None, :]
-            guess = match(one.similarity, other.similarity, barred=barred)
+            guess = match(one.similarity, other.similarity, barred=barred, comparable=True)
             made = guess >= 0
             right[made] = other.person[guess[made]] == one.person[made]
         shares[name] = len(np.unique(one.person[right])) / target.population.persons
@@ -173,19 +174,13 @@ def likeness(view: View) -> npt.NDArray[np.float64]:
     return shown
 
 
-def _same(view: View) -> npt.NDArray[np.bool_]:
-    if view.disclosed is None:
-        raise ValueError("the view was made without scores")
-    return view.disclosed.weight >= SAME_WEIGHT_MIN
-
-
 def _pass_nodes(view: View, chosen: I64) -> I64:
     """Row → node of its pass, -1 where it has none."""
     pairs = view.pairs
     rows = np.unique(np.concatenate([pairs.left[chosen], pairs.right[chosen]]))
     place = np.full(view.rows.count, -1)
     place[rows] = np.arange(len(rows))
-    same = chosen[_same(view)[chosen]]
+    same = chosen[likeness(view)[chosen] >= SAME_LIKENESS_MIN]
     place[rows] = _components(len(rows), place[pairs.left[same]], place[pairs.right[same]])
     return place
 

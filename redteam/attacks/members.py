@@ -148,4 +148,5 @@ class _Island:
 def _fraction(sketches: Bytes, other: Bytes) -> npt.NDArray[np.float64]:
     """Share of bits in which sketches differ from another one."""
     differing = np.bitwise_count(sketches ^ other).sum(axis=1, dtype=np.int64)
-    return np.clip(differing / SKETCH_BITS, 1e-3, 1 - 1e-3)
+    fraction: npt.NDArray[np.float64] = np.clip(differing / SKETCH_BITS, 1e-3, 1 - 1e-3)
+    return fraction

@@ -43,7 +43,8 @@ def run(setting: Setting) -> list[Result]:
         protected = _protected(lab, left, right, rows)
         refined = _refined(left)
     with twins(rows, 2, toml=TOML) as lab, lab.serving() as askers:
-        back = _restored(lab, *askers.values(), rows)
+        left, right = askers.values()
+        back = _restored(lab, left, right, rows)
     place = f"{len(rows)} people, 2 real registries"
     detail = "Lying linker. "
     return [

@@ -62,10 +62,10 @@ def run(setting: Setting) -> list[Result]:
     results = []
     for what, words in sought.items():
         found = Seeker(words).found_in(text)
-        planted = sorted(words)[0]
+        planted = min(words)
         caught = Seeker(words).found_in(text[:1000] + planted + text[1000:2000]) >= {planted}
         results.append(
-            Result("T8", f"{what} in logs, metrics, errors, audit", f"{len(text) >> 10} KiB of text",
+            Result("T8", f"{what} in what is written or served", f"{len(text) >> 10} KiB of text",
                    setting.seed, "different ones found", float(len(found)), 0.0, float(caught), 1.0,
                    "number", f"{len(words)} looked for. Beside it: one that was planted.")
         )  # fmt: skip
@@ -153,7 +153,7 @@ def _forged(asked: Asked) -> Iterator[Asked]:
 
 
 def _status(asker: Asker, method: str, body: bytes) -> Iterator[bytes]:
-    call = asker.channel.unary_stream(SERVICE + method)
+    call = asker.channel.unary_stream(SERVICE + method, None, None)
     try:
         list(call(body, timeout=CALL_SECONDS))
     except grpc.RpcError as error:

@@ -24,7 +24,15 @@ from kinlink_core.encoding.features import sketch_tokens
 from kinlink_core.encoding.schema import SAMPLE_BITS
 
 from redteam.attacks.beliefs import Edges, beliefs
-from redteam.attacks.crowds import GIVEN_NAMES, YEAR_PLACES, Crowd, all_pairs, crowd, joined
+from redteam.attacks.crowds import (
+    GIVEN_NAMES,
+    MEMBERS_MIN,
+    YEAR_PLACES,
+    Crowd,
+    all_pairs,
+    crowd,
+    joined,
+)
 from redteam.attacks.namelists import (
     BIN_BITS,
     OTHERS,
@@ -76,7 +84,7 @@ def run(setting: Setting) -> list[Result]:
             result(
                 f"islands at the cap, {what}",
                 _gain(met, names, public, tables),
-                target=None if setting.quick else GAIN_MAX,
+                target=GAIN_MAX if len(met.record) >= MEMBERS_MIN else None,
                 classical=None if open_name else _first_design(field, public, setting.seed),
                 classical_min=None if open_name else FIRST_DESIGN_GAIN_MIN,
                 detail=f"{len(met.record)} members"

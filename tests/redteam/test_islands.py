@@ -1,4 +1,4 @@
-"""The attacks on islands work where they must, and get less from Kinlink than from the first design."""
+"""The attacks on islands work where they must, and get less from Kinlink than from what it was."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_blood_groups_fall_where_whole_islands_are_seen() -> None:
 
 def test_fingerprints_say_less_than_those_of_the_first_design(view: View) -> None:
     everyone = np.ones(view.population.persons, bool)
-    now = fingerprints._locate(view, everyone, 1.0, first_design=False)
+    now = fingerprints._locate(view, everyone, 1.0)
     before = fingerprints._locate(view, everyone, 1.0, first_design=True)
     assert before.share > 0.3
     assert before.precision > 0.9

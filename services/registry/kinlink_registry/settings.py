@@ -148,7 +148,7 @@ def read_settings(home: Home) -> RegistrySettings:
 
 
 TEMPLATE = """\
-# Settings of a Kinlink registry; every key is described in docs/reference/registry.md.
+# Settings of a Kinlink registry; every key is described in docs/reference/settings.md.
 federation = "{federation}"
 name = "{name}"
 # What is compared and how; the same for the whole federation.

@@ -196,7 +196,8 @@ def _sample(sketches: Bytes, nibbles: Bytes) -> Bytes:
     choice = np.empty((len(sketches), SKETCH_BYTES), np.uint8)
     choice[:, 0::2] = nibbles & 7
     choice[:, 1::2] = (nibbles >> 4) & 7
-    return (sketches >> choice) & 1
+    bits: Bytes = (sketches >> choice) & np.uint8(1)
+    return bits
 
 
 def _shuffled(columns: Sequence[Bytes], ranks: Bytes) -> Iterator[Bytes]:
@@ -217,7 +218,7 @@ def _shuffled(columns: Sequence[Bytes], ranks: Bytes) -> Iterator[Bytes]:
         carried.view("<u4").sort(axis=1)
         placed = np.ascontiguousarray(carried[:, :, 0])
         for number in range(len(group)):
-            yield placed >> number & 1
+            yield placed >> np.uint8(number) & np.uint8(1)
 
 
 @dataclass(frozen=True)
@@ -285,7 +286,8 @@ def sieve_words(
     mask = np.ascontiguousarray(stream.take(SIEVE_BITS // 8)).view("<u8").reshape(-1)
     position = np.arange(SIEVE_BITS) * _SIEVE_STRIDE_BYTES + (choice >> 3)
     sampled = np.take_along_axis(record_sketches, position, axis=1)
-    (bits,) = _shuffled([(sampled >> (choice & 7)) & 1], stream.take(rank_bytes))
+    chosen = ((sampled >> (choice & 7)) & 1).astype(np.uint8)
+    (bits,) = _shuffled([chosen], stream.take(rank_bytes))
     words = np.ascontiguousarray(np.packbits(bits, axis=1)).view("<u8").reshape(-1)
     masked: npt.NDArray[np.uint64] = (words ^ mask).astype(np.uint64)
     return masked

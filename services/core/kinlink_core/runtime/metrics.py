@@ -163,7 +163,7 @@ class RegistryMetrics(_Group):
         )  # fmt: skip
         self.quota_used = self._gauge(
             "kinlink_registry_quota_used_ratio",
-            "Share of a quota that is used up, by partner and quota (sealed, disclosed).",
+            "Share of a quota in use, in steps of 5 %, by partner and quota (sealed, disclosed).",
             "partner", "quota",
         )  # fmt: skip
         self.budget_used = self._gauge(
