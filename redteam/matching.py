@@ -75,7 +75,7 @@ def _standard(similarity: npt.NDArray[Any]) -> Matrix:
     apart = ~np.eye(len(similarity), dtype=bool)
     values = similarity[apart]
     spread = values.std() or 1.0
-    standard = (similarity - values.mean()) / spread
+    standard: Matrix = (similarity - values.mean()) / spread
     own = np.diag(similarity)
     standard[~apart] = (own - own.mean()) / spread
     return standard
