@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 from kinlink_core.encoding.encode import LSH
+from kinlink_keyserver.settings import GROWTH_DEFAULT
 
 from redteam.attacks.harvest import FIELDS_READ_MIN, INVENTED_HANDLES, VICTIMS, read, unmetered
 from redteam.results import Result
@@ -30,6 +31,7 @@ from redteam.results import Result
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from redteam.places import I64
     from redteam.setting import Setting
     from redteam.view import View
 
@@ -49,6 +51,7 @@ def run(setting: Setting) -> list[Result]:
     view = setting.view()
     quota = max(honest_need(view) * QUOTA_FACTOR, QUOTA_MIN)
     direct, chained = reach(view, chained=False), reach(view, chained=True)
+    keyed = reach(view, chained=True, growth=GROWTH_DEFAULT - 1)
     decoded, answered = read(view, direct.records, COLLUDER), unmetered(setting.seed)
     needed = f"quota {quota:.1%} of a registry's records, half as much again as honestly needed"
     exact = [index for index in range(len(view.schema.passes)) if not _fuzzy(view, index)]
@@ -78,7 +81,10 @@ def run(setting: Setting) -> list[Result]:
             target=READ_MAX,
             classical=chained.share,
             classical_min=None if setting.quick else FIRST_CHAINED_MIN,
-            detail=f"{needed}; plain mode; first design: no quota",
+            detail=(
+                f"{needed}; plain mode; by a key server's default budget {keyed.share:.1%} without a"
+                f" quota, {keyed.within(view, quota):.1%} with it; first design: no quota"
+            ),
         ),
         result(
             "chained, through sieve words, which no quota counts",
@@ -150,26 +156,46 @@ def honest_need(view: View) -> float:
     return float((counts / size[booked // registries]).max())
 
 
-def reach(view: View, *, chained: bool) -> Reach:
-    """Whom the colluder reads without a quota, from its own records' tokens on."""
+def reach(view: View, *, chained: bool, growth: float = np.inf) -> Reach:
+    """Whom the colluder reads without a quota, from its own records' tokens on.
+
+    `growth` is the share of its own values of each pass that a key server evaluates beyond them;
+    it is spent on the fullest islands first. Plain mode knows no bound.
+    """
     rows, population, record = view.rows, view.population, view.secrets.record
     caps = np.array([each.cap for each in view.schema.passes])
-    registries = len(population.names)
-    group = rows.token * registries + rows.registry
-    held = np.unique(group, return_inverse=True, return_counts=True)
-    fits = held[2][held[1].reshape(-1)] + 1 <= caps[rows.pass_index]
-    read = population.registry == COLLUDER
-    own = read.copy()
+    group = rows.token * len(population.names) + rows.registry
+    _, place, counts = np.unique(group, return_inverse=True, return_counts=True)
+    fits = counts[place.reshape(-1)] + 1 <= caps[rows.pass_index]
+    size = np.bincount(rows.token[fits], minlength=rows.tokens)
+    of_pass = np.zeros(rows.tokens, np.int64)
+    of_pass[rows.token] = rows.pass_index
+    own = population.registry == COLLUDER
+    known = np.zeros(rows.tokens, bool)
+    known[rows.token[own[record]]] = True
+    left = np.bincount(of_pass[known], minlength=len(caps)) * growth
     while True:
-        known = np.zeros(rows.tokens, bool)
-        known[rows.token[read[record]]] = True
-        found = read.copy()
-        found[record[known[rows.token] & fits]] = True
-        if not chained or (found == read).all():
-            read = found
+        read = own.copy()
+        read[record[known[rows.token] & fits]] = True
+        heard = np.unique(rows.token[read[record]])
+        fresh = heard[~known[heard]]
+        fresh = fresh[np.argsort(-size[fresh], kind="stable")]
+        rank = _rank(of_pass[fresh])
+        bought = fresh[rank < left[of_pass[fresh]]]
+        if not chained or not len(bought):
             break
-        read = found
+        known[bought] = True
+        left -= np.bincount(of_pass[bought], minlength=len(caps))
     strangers = strangers_of(view)
     reached = np.unique(population.person[read & ~own])
     share = strangers[reached].sum() / max(int(strangers.sum()), 1)
     return Reach(read & ~own, float(share))
+
+
+def _rank(kinds: I64) -> I64:
+    """How many of the same kind stand before each."""
+    order = np.argsort(kinds, kind="stable")
+    first = np.searchsorted(kinds[order], kinds[order], side="left")
+    rank = np.empty(len(kinds), np.int64)
+    rank[order] = np.arange(len(kinds)) - first
+    return rank
