@@ -42,6 +42,7 @@ FIRST_CHAINED_MIN: Final = 0.35
 QUOTA_FACTOR: Final = 1.5
 QUOTA_MIN: Final = 0.01
 COLLUDER: Final = 0
+UNBOUNDED: Final = 1e9
 
 Bools = npt.NDArray[np.bool_]
 
@@ -82,8 +83,8 @@ def run(setting: Setting) -> list[Result]:
             classical=chained.share,
             classical_min=None if setting.quick else FIRST_CHAINED_MIN,
             detail=(
-                f"{needed}; plain mode; by a key server's default budget {keyed.share:.1%} without a"
-                f" quota, {keyed.within(view, quota):.1%} with it; first design: no quota"
+                f"{needed}; plain mode; within a key server's default budget {keyed.share:.1%}"
+                f" without a quota, {keyed.within(view, quota):.1%} with it; first design: no quota"
             ),
         ),
         result(
@@ -156,7 +157,7 @@ def honest_need(view: View) -> float:
     return float((counts / size[booked // registries]).max())
 
 
-def reach(view: View, *, chained: bool, growth: float = np.inf) -> Reach:
+def reach(view: View, *, chained: bool, growth: float = UNBOUNDED) -> Reach:
     """Whom the colluder reads without a quota, from its own records' tokens on.
 
     `growth` is the share of its own values of each pass that a key server evaluates beyond them;
