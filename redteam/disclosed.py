@@ -16,7 +16,7 @@ import numpy.typing as npt
 from kinlink_core.encoding.chance import CHANCE_PAIRS_MAX
 from kinlink_linker.score import score, train
 
-from redteam.meetings import measure, sealed_side
+from redteam.meetings import LEFT, RIGHT, measure, sealed_side
 
 if TYPE_CHECKING:
     from kinlink_core.encoding.schema import Schema
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from redteam.places import I64
     from redteam.population import Population
 
+CHANCE_PAIRS_UNTRAINED: Final = 2_000
 _CHANCE_SEED: Final = 20261121
 
 
@@ -77,7 +78,8 @@ def _scores(
         for index, each in enumerate(schema.passes)
     }
     levels = {name: pairs.levels[rows] for name, rows in rows_by_pass.items()}
-    chance = _chance_levels(schema, encoded, population)
+    count = CHANCE_PAIRS_MAX if trained else CHANCE_PAIRS_UNTRAINED
+    chance = _chance_levels(schema, encoded, population, count)
     model = train(schema, levels if trained else {}, chance)
     weight = np.zeros(pairs.count)
     probability = np.zeros(pairs.count)
@@ -88,17 +90,24 @@ def _scores(
 
 
 def _chance_levels(
-    schema: Schema, encoded: Encoded, population: Population
+    schema: Schema, encoded: Encoded, population: Population, count: int
 ) -> npt.NDArray[np.uint8]:
     """Levels of random pairs across registries, sealed under keys of their own."""
     rng = np.random.default_rng(_CHANCE_SEED)
-    left, right = rng.integers(0, population.records, (2, CHANCE_PAIRS_MAX))
+    left, right = rng.integers(0, population.records, (2, count))
     apart = population.registry[left] != population.registry[right]
     left, right = left[apart], right[apart]
     pair_keys = [os.urandom(32) for _ in left]
     sides = [
-        sealed_side(schema, encoded.secrets, population.values, pair_keys, record)
-        for record in (left, right)
+        sealed_side(
+            schema,
+            encoded.secrets,
+            population.values,
+            pair_keys=pair_keys,
+            record=record,
+            null_key=null_key,
+        )
+        for record, null_key in ((left, LEFT), (right, RIGHT))
     ]
     levels: npt.NDArray[np.uint8] = measure(schema, *sides)[0]
     return levels

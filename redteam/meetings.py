@@ -33,7 +33,9 @@ PAIRS_SIEVED_AT_ONCE: Final = 50_000
 PAIRS_SEALED_AT_ONCE: Final = 4_096
 MISSING: Final = 0xFFFF
 
-_NULL_KEY: Final = b"redteam vaults"
+# Every vault has a null key of its own: what both sides lack must not look equal.
+LEFT: Final = b"null key of the left vault"
+RIGHT: Final = b"null key of the right vault"
 
 
 @dataclass(frozen=True)
@@ -189,8 +191,15 @@ def seal(
             )
         ]
         sides = [
-            sealed_side(schema, secrets, registry_values, pair_keys, secrets.record[side])
-            for side in (left, right)
+            sealed_side(
+                schema,
+                secrets,
+                registry_values,
+                pair_keys=pair_keys,
+                record=secrets.record[rows],
+                null_key=null_key,
+            )
+            for rows, null_key in ((left, LEFT), (right, RIGHT))
         ]
         parts.append(measure(schema, *sides))
     levels, present, distance, tags = (np.concatenate(each) for each in zip(*parts, strict=True))
@@ -201,14 +210,20 @@ def seal(
 
 
 def sealed_side(
-    schema: Schema, secrets: Secrets, values: dict[str, Column], pair_keys: list[bytes], record: I64
+    schema: Schema,
+    secrets: Secrets,
+    values: dict[str, Column],
+    *,
+    pair_keys: list[bytes],
+    record: I64,
+    null_key: bytes,
 ) -> SealedBatch:
     """One side of pairs, sealed by the registries' function."""
     if secrets.fixed is None:
         raise ValueError("this view was made without sketches")
     chosen = record.tolist()
     columns = [[values[field.name][i] for i in chosen] for field in schema.fields]
-    return seal_pairs(schema, pair_keys, secrets.fixed[record], columns, _NULL_KEY)
+    return seal_pairs(schema, pair_keys, secrets.fixed[record], columns, null_key)
 
 
 def measure(schema: Schema, left: SealedBatch, right: SealedBatch) -> tuple[np.ndarray, ...]:

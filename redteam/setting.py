@@ -21,7 +21,7 @@ SEED_TUNING: Final = 1
 SEEDS_REPORTED: Final = (2, 3)
 # A public list is an independent draw of the same marginals.
 PUBLIC_SEED_OFFSET: Final = 1000
-SIZES: Final = {"3k": 3_000, "10k": 10_000, "100k": 100_000, "1m": 1_000_000}
+SIZES: Final = {"1k": 1_000, "3k": 3_000, "10k": 10_000, "100k": 100_000, "1m": 1_000_000}
 REGISTRIES: Final = (3, 31)
 RECORDS_A_PERSON: Final = 1 + OVERLAP_DEFAULT * (1 + THIRD_SHARE)
 

@@ -129,7 +129,8 @@ def named(target: View, known: View, *, own: bool = False) -> dict[str, float]:
     `own` also uses what a node is to itself: the distance of a person's two records.
     """
     shares = {}
-    for index in (JOINED, *range(len(target.schema.passes))):
+    joined = () if target.disclosed is None else (JOINED,)
+    for index in (*joined, *range(len(target.schema.passes))):
         name = "the joined graph" if index == JOINED else target.schema.passes[index].id
         one, other = (graph(view, index, own=own) for view in (target, known))
         right = np.zeros(len(one.person), bool)
@@ -220,7 +221,7 @@ def _truth(view: View, node: I64, count: int) -> tuple[I64, I64]:
     return registries, person
 
 
-def export(out: Path, people: int, seed: int) -> tuple[int, int]:
+def export(out: Path, people: int, seed: int, *, trained: bool = True) -> tuple[int, int]:
     """Write what outside graph-matching code needs, as tab-separated edge lists.
 
     `out` holds the linker's graph: a node is a handle, or a subject where a handle was disclosed.
@@ -228,7 +229,7 @@ def export(out: Path, people: int, seed: int) -> tuple[int, int]:
     person. Returns the numbers of nodes and edges of `out`.
     """
     population = make(people, REGISTRIES, seed, correlated=True, overlap=1.0)
-    view = build(population)
+    view = build(population, trained=trained)
     subject = _joined_nodes(view)
     names = np.where(
         subject >= 0, np.char.add("s", subject.astype(str)),

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from redteam.view import TokenView
 
 TARGET: Final = 0.005
-BASELINE_SURNAMES_MIN: Final = 0.40
-BASELINE_SEX_MIN: Final = 0.99
+# What is gained in surnames, and in whatever falls most, by size. Few people give no ranks.
+BASELINE_MIN: Final = {"100k": (0.15, 0.45), "1m": (0.40, 0.45)}
 TITLE: Final = "rank attack with a public name list"
 TOP_TOKENS: Final = 1_000
 PSEUDO_COUNT: Final = 0.5
@@ -88,16 +88,16 @@ def run(setting: Setting) -> list[Result]:
             )
             ranked.append(one.by_rank())
             gained += one.by_table()
-    surnames, sexes = _baseline(setting)
     best, most = max(ranked, key=_value), max(gained, key=_value)
     surname = max((each for each in gained if each.what == "surname"), key=_value)
+    classical = baseline(setting.population(), public)
+    names, anything = classical["surname"], max(classical.values())
+    names_min, anything_min = BASELINE_MIN.get(setting.size, (None, None))
     return [
-        _result(setting, "blocking values read off tokens", best, classical=surnames,
-                classical_min=BASELINE_SURNAMES_MIN),
-        _result(setting, "surname over the constant guess", surname, classical=surnames),
-        _result(setting, "any attribute over the constant guess", most, classical=sexes,
-                classical_min=BASELINE_SEX_MIN),
-    ]  # fmt: skip
+        _result(setting, "blocking values read off tokens", best, names, names_min),
+        _result(setting, "surname over the constant guess", surname, names, names_min),
+        _result(setting, "any attribute over the constant guess", most, anything, anything_min),
+    ]
 
 
 def _value(guess: _Guess) -> float:
@@ -109,7 +109,7 @@ def _result(
     measure: str,
     guess: _Guess,
     classical: float,
-    classical_min: float | None = None,
+    classical_min: float | None,
 ) -> Result:
     return Result(
         id="T1",
@@ -212,13 +212,13 @@ def assigned_gain(target: Counted, public: Counted, target_value: I64, public_va
     return float(right.mean() - constant.mean())
 
 
-def _baseline(setting: Setting) -> tuple[float, float]:
-    """Shares of surnames and of sexes, over the constant guess, that filters of a field give."""
-    populations = (setting.population(), setting.public())
-    target, public = read(populations)
-    return _filters(populations, target, public, "surname"), _filters(
-        populations, target, public, "sex"
-    )
+def baseline(target: Population, public: Population) -> dict[str, float]:
+    """Surnames and sexes, over the constant guess, that filters of the field give away."""
+    attributes = read((target, public))
+    return {
+        name: _filters((target, public), attributes[0], attributes[1], name)
+        for name in ("surname", "sex")
+    }
 
 
 def _filters(
