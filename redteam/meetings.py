@@ -14,7 +14,13 @@ import numpy as np
 import numpy.typing as npt
 from kinlink_core.encoding import keys
 from kinlink_core.encoding.encode import split_fixed
-from kinlink_core.encoding.seal import SAMPLE_BYTES, SIEVE_BITS, TAG_BYTES, seal_pairs, sieve_words
+from kinlink_core.encoding.seal import (
+    SAMPLE_BYTES,
+    SIEVE_BITS,
+    TAG_BYTES,
+    seal_pairs,
+    short_sketches,
+)
 from kinlink_linker.compare import compare
 from kinlink_linker.duck import DuckLimits
 from kinlink_linker.islands import TokenRows, split_rows
@@ -268,12 +274,15 @@ def _sieve(schema: Schema, encoded: Encoded, left: I64, right: I64) -> npt.NDArr
     if secrets.fixed is None:
         raise ValueError("this view was made without sketches")
     sketches = split_fixed(schema, secrets.fixed).record_sketch
-    sieve_keys = [keys.sieve_key(key) for key in island_keys(encoded, left, right)]
-    handles = _each(np.concatenate([secrets.handle[left], secrets.handle[right]], axis=1))
-    one, other = (
-        sieve_words(sieve_keys, handles, sketches[secrets.record[side]]) for side in (left, right)
-    )
-    distance: npt.NDArray[np.uint8] = np.bitwise_count(one ^ other).astype(np.uint8)
+    # What the words' XOR shows is how far the short sketches of two registries are apart.
+    one, other = secrets.record[left], secrets.record[right]
+    couple = encoded.rows.registry[left].astype(np.int64) * 256 + encoded.rows.registry[right]
+    distance = np.zeros(len(left), np.uint8)
+    for code in np.unique(couple).tolist():
+        met = np.flatnonzero(couple == code)
+        sample_key = keys.sieve_sample_key(secrets.pair_keys[divmod(code, 256)])
+        differing = short_sketches(sample_key, sketches[one[met]] ^ sketches[other[met]])
+        distance[met] = differing.sum(axis=1, dtype=np.uint8)
     return distance
 
 

@@ -7,9 +7,7 @@ Measured as the share of the people not on the colluder's own books of whom a re
 * lying: everyone in an island in which the colluder has a record, the linker skipping its sieve;
 * chained: who is read tells blocking values, whose keys the colluder can derive (plain mode), so it
   proves a presence it does not have and reads the islands of other passes, and so on;
-* through the sieve. Nothing counts what is sieved towards a partner, and a registry does not check
-  the partner's handles: for invented ones it gives another 64 bits of the same record sketch
-  (`harvest`, which decodes what the real functions give and asks a real registry).
+* through the sieve, which nothing counts: `harvest` decodes what the real functions give.
 
 A partner quota bounds lying and chaining: it is set here to what an honest linkage needs, half as
 much again, at least 1 %. First design: keys an island, no quota, whole islands read.
@@ -25,7 +23,7 @@ import numpy.typing as npt
 from kinlink_core.encoding.encode import LSH
 from kinlink_keyserver.settings import GROWTH_DEFAULT
 
-from redteam.attacks.harvest import FIELDS_READ_MIN, INVENTED_HANDLES, VICTIMS, read, unmetered
+from redteam.attacks.harvest import FIELDS_READ_MIN, INVENTED_HANDLES, VICTIMS, read
 from redteam.results import Result
 
 if TYPE_CHECKING:
@@ -53,7 +51,8 @@ def run(setting: Setting) -> list[Result]:
     quota = max(honest_need(view) * QUOTA_FACTOR, QUOTA_MIN)
     direct, chained = reach(view, chained=False), reach(view, chained=True)
     keyed = reach(view, chained=True, growth=GROWTH_DEFAULT - 1)
-    decoded, answered = read(view, direct.records, COLLUDER), unmetered(setting.seed)
+    decoded = read(view, direct.records, COLLUDER)
+    anew = read(view, direct.records, COLLUDER, drawn_anew=True)
     needed = f"quota {quota:.1%} of a registry's records, half as much again as honestly needed"
     exact = [index for index in range(len(view.schema.passes)) if not _fuzzy(view, index)]
 
@@ -88,13 +87,15 @@ def run(setting: Setting) -> list[Result]:
             ),
         ),
         result(
-            "chained, through sieve words, which no quota counts",
-            chained.share * decoded * answered,
+            "through sieve words, which no quota counts: records in reach that are read",
+            decoded,
             target=READ_MAX,
+            classical=anew,
+            classical_min=0.8,
             detail=(
-                f"{decoded:.0%} of {VICTIMS} records read ({FIELDS_READ_MIN} of sex, place, dob,"
-                f" name) from {INVENTED_HANDLES} words each; a real registry with a spent quota"
-                f" answered {answered:.0%} of the invented handles"
+                f"{FIELDS_READ_MIN} of sex, place, dob, name of {VICTIMS} records, from"
+                f" {INVENTED_HANDLES} words each; in reach are {chained.share:.1%} of all when"
+                " chained in plain mode; first design: other bits for each invented handle"
             ),
         ),
     ]

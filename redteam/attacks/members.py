@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from kinlink_core.encoding import keys
-from kinlink_core.encoding.seal import SIEVE_BITS, seal_pairs, sieve_words
+from kinlink_core.encoding.seal import SIEVE_BITS, seal_pairs, short_sketches, sieve_words
 from scipy.stats import binom
 
 from redteam.keyed import Known
@@ -94,7 +94,8 @@ class _Island:
         """Candidates by how well they fit the twelfth word, all words under one key."""
         key, pair = self.rng.bytes(32), self.rng.bytes(32)
         size = len(self.members)
-        words = sieve_words([key] * size, [pair] * size, self.records[self.members])
+        short = short_sketches(key, self.records[self.members])
+        words = sieve_words([key] * size, [pair] * size, short)
         bits = np.unpackbits(words.view(np.uint8).reshape(size, -1), axis=1)
         every = np.unpackbits(self.records, axis=1)
         teachers, taught = every[CANDIDATES:], bits[1:]
@@ -110,9 +111,11 @@ class _Island:
     def by_sieve(self) -> npt.NDArray[np.float64]:
         """Candidates by the sieve distances of the twelfth to its known partners."""
         likely = np.zeros(CANDIDATES)
+        couple = self.rng.bytes(32)
         for partner in range(CANDIDATES, CANDIDATES + PARTNERS):
             key, pair = self.rng.bytes(32), self.rng.bytes(32)
-            one, other = sieve_words([key] * 2, [pair] * 2, self.records[[TWELFTH, partner]])
+            short = short_sketches(couple, self.records[[TWELFTH, partner]])
+            one, other = sieve_words([key] * 2, [pair] * 2, short)
             expected = _fraction(self.records[:CANDIDATES], self.records[partner])
             likely += binom.logpmf(np.bitwise_count(one ^ other), SIEVE_BITS, expected)
         return likely

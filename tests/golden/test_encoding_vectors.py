@@ -16,7 +16,7 @@ from kinlink_core.encoding import chance, keys
 from kinlink_core.encoding.encode import Encoder, split_fixed
 from kinlink_core.encoding.normalize import normalize_column
 from kinlink_core.encoding.schema import parse_schema
-from kinlink_core.encoding.seal import seal_pairs, seal_record_tag, sieve_words
+from kinlink_core.encoding.seal import seal_pairs, seal_record_tag, short_sketches, sieve_words
 
 VECTORS = Path(__file__).parent / "encoding_v1.json"
 SCHEMA_TEXT = """
@@ -77,7 +77,9 @@ def vectors() -> dict[str, Any]:
         "sieve_words": [
             f"{word:016x}"
             for word in sieve_words(
-                [keys.sieve_key(island)] * 2, [b"".join(handles)] * 2, parts.record_sketch
+                [keys.sieve_key(island)] * 2,
+                [b"".join(handles)] * 2,
+                short_sketches(keys.sieve_sample_key(b"K" * 32), parts.record_sketch),
             )
         ],
         "sealed": [

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from kinlink_core.encoding.schema import packaged_schema, parse_schema
 from kinlink_core.wire import Refusal
 from kinlink_registry.disclosure import _Ledger
 
@@ -18,7 +19,7 @@ from redteam.attacks.likeness import Items, claims
 from redteam.attacks.namelists import PublicList
 from redteam.attacks.surnames import _first_design
 from redteam.setting import Setting
-from redteam.view import shipped_schema
+from redteam.view import build, shipped_schema
 
 if TYPE_CHECKING:
     from redteam.view import View
@@ -131,13 +132,18 @@ def test_the_ledger_that_is_played_answers_as_the_registry_s_does(view: View) ->
     assert named.tolist() == disclosures.answered(view, asked).tolist()
 
 
-def test_chaining_reaches_further_than_the_colluder_s_own_islands(view: View) -> None:
+def test_chaining_reaches_further_than_the_colluder_s_own_islands() -> None:
+    # A coarser last pass joins strangers; the shipped one hardly does in so small a population.
+    coarser = packaged_schema("person").read_text().replace("name: phonetic\n", "name: family\n")
+    schema = parse_schema(coarser, source="coarser")
+    view = build(SETTING.population(), schema=schema, disclosing=False)
     direct = colluders.reach(view, chained=False)
     chained = colluders.reach(view, chained=True)
     assert 0 < direct.share < chained.share
     assert chained.within(view, 0.01) < chained.share
 
 
-def test_sieve_words_for_invented_handles_are_read(view: View) -> None:
-    direct = colluders.reach(view, chained=False)
-    assert harvest.read(view, direct.records, colluders.COLLUDER, victims=2) > 0.4
+def test_words_for_invented_handles_are_read_if_each_shows_other_bits(view: View) -> None:
+    reach = colluders.reach(view, chained=False).records
+    assert harvest.read(view, reach, colluders.COLLUDER, victims=6, drawn_anew=True) > 0.6
+    assert harvest.read(view, reach, colluders.COLLUDER, victims=6) < 0.4

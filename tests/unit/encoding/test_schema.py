@@ -369,4 +369,4 @@ def test_the_person_schema_needs_no_column_and_declares_no_exposure() -> None:
     assert [field.name for field in schema.fields] == names
     assert all(field.optional for field in schema.fields)
     assert all(each.exposure is None and each.cap == CAP_DEFAULT for each in schema.passes)
-    assert schema.lsh_tables == 8
+    assert schema.lsh_tables == 4

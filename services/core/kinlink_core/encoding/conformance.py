@@ -34,7 +34,7 @@ from kinlink_core.encoding.canary import canary_columns
 from kinlink_core.encoding.encode import Encoder, split_fixed
 from kinlink_core.encoding.features import tag_value
 from kinlink_core.encoding.schema import Field, FieldKind, Schema
-from kinlink_core.encoding.seal import seal_pairs, sieve_words
+from kinlink_core.encoding.seal import seal_pairs, short_sketches, sieve_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -173,7 +173,8 @@ def _sealing(schema: Schema, columns: dict[str, Column], batch: EncodedBatch) ->
     values = [columns[each.name] for each in schema.fields]
     sealed = seal_pairs(schema, [_PAIR_KEY] * _ROWS, batch.fixed, values, _NULL_KEY)
     records = split_fixed(schema, batch.fixed).record_sketch
-    words = sieve_words([_PAIR_KEY] * _ROWS, [bytes(2 * keys.HANDLE_BYTES)] * _ROWS, records)
+    short = short_sketches(_PAIR_KEY, records)
+    words = sieve_words([_PAIR_KEY] * _ROWS, [bytes(2 * keys.HANDLE_BYTES)] * _ROWS, short)
     return words.astype("<u8").tobytes() + b"".join(
         b"" if column is None else column.tobytes()
         for each in sealed.fields

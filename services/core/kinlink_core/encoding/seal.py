@@ -10,8 +10,10 @@ while one side alone, or the same record in another pair, is uniformly random. T
 much as the mask: the XOR of the two sides has no mask left, and where its bits stand in the order
 of the sketch's bytes, a registry that knows the sketch keys reads both values out of it.
 
-Sieve words are made alike, of 64 bits of the record sketch, under a key of the pair: under one key
-an island, a registry that knows eleven of its members reads the twelfth's bits.
+Sieve words are masked and put in order alike, under a key of the pair: under one key an island, a
+registry that knows eleven of its members reads the twelfth's bits. But which 64 bits of a record
+sketch they show is fixed for two registries and an epoch: the one that colludes with the linker
+gets these of a record, however often and for however many handles it has it asked.
 
 Equality of categories and date parts is shown by 8-byte tags, hashed by a function drawn for the
 pair, presence by 2-byte tags. What is missing is random under a key of the vault, stable for the
@@ -270,24 +272,33 @@ def _tag(tagged: _Tagged, stream: _Reader, noise: _Reader) -> Bytes:
     return column
 
 
+def short_sketches(sample_key: bytes, record_sketches: Bytes) -> Bytes:
+    """The bits that two registries sieve by, one out of each 4 bytes of a record's sketch; (n, 64).
+
+    `sample_key` is `keys.sieve_sample_key`'s: the same bits of every record for a whole epoch.
+    """
+    (choice,) = _xof([sample_key], b"sample", SIEVE_BITS) & (_SIEVE_STRIDE_BYTES * 8 - 1)
+    position = np.arange(SIEVE_BITS) * _SIEVE_STRIDE_BYTES + (choice >> 3)
+    bits: Bytes = (record_sketches[:, position] >> (choice & 7)) & np.uint8(1)
+    return bits
+
+
 def sieve_words(
-    sieve_keys: Sequence[bytes], handle_pairs: Sequence[bytes], record_sketches: Bytes
+    sieve_keys: Sequence[bytes], handle_pairs: Sequence[bytes], short: Bytes
 ) -> npt.NDArray[np.uint64]:
-    """64 masked bits of each record, one bit out of each 4 bytes of its sketch; (n,) uint64.
+    """The bits of (n, 64) `short_sketches`, shuffled and masked pair by pair; (n,) uint64.
 
     `handle_pairs` are the 32 bytes of both handles, that of the registry whose name sorts first in
-    front. The XOR of the words of the two sides of a pair has as many ones as their sampled bits
+    front. The XOR of the words of the two sides of a pair has as many ones as their short sketches
     differ in; a word compares with that one other word and with nothing else.
+
+    Not guaranteed: two records that meet in two passes are as far apart in both.
     """
     rank_bytes = _RANK_BYTES * SIEVE_BITS
     seeds = [key + pair for key, pair in zip(sieve_keys, handle_pairs, strict=True)]
-    stream = _Reader(_xof(seeds, b"sieve", SIEVE_BITS + SIEVE_BITS // 8 + rank_bytes))
-    choice = stream.take(SIEVE_BITS) & (_SIEVE_STRIDE_BYTES * 8 - 1)
+    stream = _Reader(_xof(seeds, b"sieve", SIEVE_BITS // 8 + rank_bytes))
     mask = np.ascontiguousarray(stream.take(SIEVE_BITS // 8)).view("<u8").reshape(-1)
-    position = np.arange(SIEVE_BITS) * _SIEVE_STRIDE_BYTES + (choice >> 3)
-    sampled = np.take_along_axis(record_sketches, position, axis=1)
-    chosen = ((sampled >> (choice & 7)) & 1).astype(np.uint8)
-    (bits,) = _shuffled([chosen], stream.take(rank_bytes))
+    (bits,) = _shuffled([short], stream.take(rank_bytes))
     words = np.ascontiguousarray(np.packbits(bits, axis=1)).view("<u8").reshape(-1)
     masked: npt.NDArray[np.uint64] = (words ^ mask).astype(np.uint64)
     return masked
