@@ -10,7 +10,8 @@ Measured as the share of the people not on the colluder's own books of whom a re
 * through the sieve, which nothing counts: `harvest` decodes what the real functions give.
 
 A partner quota bounds lying and chaining: it is set here to what an honest linkage needs, half as
-much again, at least 1 %. First design: keys an island, no quota, whole islands read.
+much again, at least 1 %. Classical: a filter a field under one key, which the registry has: it
+looks every record's filters up in those of a public list.
 """
 
 from __future__ import annotations
@@ -23,20 +24,26 @@ import numpy.typing as npt
 from kinlink_core.encoding.encode import LSH
 from kinlink_keyserver.settings import GROWTH_DEFAULT
 
-from redteam.attacks.harvest import FIELDS_READ_MIN, INVENTED_HANDLES, VICTIMS, read
+from redteam.attacks.harvest import (
+    FIELDS_READ_MIN,
+    INVENTED_HANDLES,
+    READ_FIELDS,
+    VICTIMS,
+    read,
+)
+from redteam.baselines import field_filters
 from redteam.results import Result
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from redteam.places import I64
+    from redteam.population import Population
     from redteam.setting import Setting
     from redteam.view import View
 
 READ_MAX: Final = 0.05
-# Lower bounds for 10k records; at 100k they are 83 and 31 %, and 90 % when chained.
-FIRST_DIRECT_MIN: Final = {3: 0.40, 31: 0.05}
-FIRST_CHAINED_MIN: Final = 0.35
+CLASSICAL_MIN: Final = 0.90
 QUOTA_FACTOR: Final = 1.5
 QUOTA_MIN: Final = 0.01
 COLLUDER: Final = 0
@@ -51,6 +58,7 @@ def run(setting: Setting) -> list[Result]:
     quota = max(honest_need(view) * QUOTA_FACTOR, QUOTA_MIN)
     direct, chained = reach(view, chained=False), reach(view, chained=True)
     keyed = reach(view, chained=True, growth=GROWTH_DEFAULT - 1)
+    classical = classically_read(view.population)
     decoded = read(view, direct.records, COLLUDER)
     anew = read(view, direct.records, COLLUDER, drawn_anew=True)
     needed = f"quota {quota:.1%} of a registry's records, half as much again as honestly needed"
@@ -65,9 +73,9 @@ def run(setting: Setting) -> list[Result]:
             "curious: what an honest linkage seals to the colluder",
             curious(view, range(len(view.schema.passes))),
             target=READ_MAX,
-            classical=direct.share,
-            classical_min=None if setting.quick else FIRST_DIRECT_MIN.get(setting.registries),
-            detail=f"{curious(view, exact):.1%} by exact passes alone; first design: whole islands",
+            classical=classical,
+            classical_min=CLASSICAL_MIN,
+            detail=f"{curious(view, exact):.1%} by exact passes alone",
         ),
         result(
             "lying: all of the colluder's islands, within the quota",
@@ -79,11 +87,11 @@ def run(setting: Setting) -> list[Result]:
             "chained, within the quota",
             chained.within(view, quota),
             target=READ_MAX,
-            classical=chained.share,
-            classical_min=None if setting.quick else FIRST_CHAINED_MIN,
+            classical=classical,
+            classical_min=CLASSICAL_MIN,
             detail=(
-                f"{needed}; plain mode; within a key server's default budget {keyed.share:.1%}"
-                f" without a quota, {keyed.within(view, quota):.1%} with it; first design: no quota"
+                f"{needed}; {chained.share:.1%} without; plain mode; within a key server's"
+                f" default budget {keyed.share:.1%}, with the quota {keyed.within(view, quota):.1%}"
             ),
         ),
         result(
@@ -99,6 +107,22 @@ def run(setting: Setting) -> list[Result]:
             ),
         ),
     ]
+
+
+def classically_read(population: Population, victims: int = VICTIMS) -> float:
+    """Share of some strangers' records read by the key's holder from filters a field."""
+    key = bytes(32)
+    strangers = np.flatnonzero(population.registry != COLLUDER)
+    chosen = np.random.default_rng(0).permutation(strangers)[:victims].tolist()
+    right = np.zeros(len(chosen), np.int64)
+    for name in READ_FIELDS:
+        listed = sorted({value for value in population.people[name] if value})
+        filters = field_filters(listed, key)
+        book = {each.tobytes(): value for each, value in zip(filters, listed, strict=True)}
+        held = [population.values[name][record] for record in chosen]
+        seen = [book.get(each.tobytes()) for each in field_filters(held, key)]
+        right += [value is not None and value == own for value, own in zip(seen, held, strict=True)]
+    return float((right >= FIELDS_READ_MIN).mean())
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ the first handle pair of two records is answered, others are "superseded". "Supe
 confirms guesses: the last result joins pairs across passes as R5 does, asks for both at once, and
 counts those that are told to be one.
 
-First design: every handle that is asked for is answered with its subject.
+Classical: one id a record, so that all its blocking keys are joined from the start, which is also
+what a registry does that answers every handle with its subject.
 """
 
 from __future__ import annotations
@@ -37,10 +38,8 @@ if TYPE_CHECKING:
     Bools = npt.NDArray[np.bool_]
 
 R6_MAX: Final = {3: 0.01, 31: 0.20}
-# The first figures, 64 and 88 %, were those of 22 passes; the shipped schema has 11.
-R6_FIRST_MIN: Final = {3: 0.30, 31: 0.60}
 R7_GAIN_MAX: Final = 0.01
-R7_FIRST_MIN: Final = 0.20
+ONE_ID_MIN: Final = 0.50
 
 
 def run(setting: Setting) -> list[Result]:
@@ -49,7 +48,6 @@ def run(setting: Setting) -> list[Result]:
     if view.disclosed is None:
         raise ValueError("this view was made without scores")
     shown, weight = view.disclosed.pair, view.disclosed.weight
-    floor = np.flatnonzero(weight >= weight[shown].min(initial=np.inf))
     linked = np.unique(_people(view, shown[view.disclosed.linked]))
     everything = np.argsort(weight, kind="stable")
     everyone = np.unique(view.population.person[view.secrets.record[view.islands.row]])
@@ -63,7 +61,7 @@ def run(setting: Setting) -> list[Result]:
 
     before, lying, untagged = share(shown), share(answered(view, everything)), share(everything)
     exact = share(answered(view, everything[~fuzzy(view)[everything]]))
-    first = unique(view, floor)[linked].mean()
+    one_id = one_id_unique(view)
     links = unique(view, shown[view.disclosed.linked])[linked].mean()
     common = unique(view, answered(view, commonest_first(view)))[linked].mean()
     return [
@@ -73,11 +71,11 @@ def run(setting: Setting) -> list[Result]:
             "linked people whose joined islands nobody shares",
             float(unique(view, shown)[linked].mean()),
             target=R6_MAX.get(setting.registries),
-            classical=float(first),
-            classical_min=None if setting.quick else R6_FIRST_MIN.get(setting.registries),
+            classical=float(one_id[linked].mean()),
+            classical_min=None if setting.quick else ONE_ID_MIN,
             detail=(
                 f"were links alone disclosed {links:.1%}, and in the commonest surroundings first"
-                f" {common:.1%}; first design: every handle pair above the floor disclosed"
+                f" {common:.1%}; classical: one id a record"
             ),
         ),
         result(
@@ -86,8 +84,8 @@ def run(setting: Setting) -> list[Result]:
             "people in islands made unique beyond the honest linkage",
             lying - before,
             target=R7_GAIN_MAX,
-            classical=untagged - before,
-            classical_min=None if setting.quick else R7_FIRST_MIN,
+            classical=float((one_id | alone)[everyone].mean()) - before,
+            classical_min=None if setting.quick else ONE_ID_MIN,
             detail=(
                 f"unique after an honest linkage {before:.1%}, every handle {lying:.1%},"
                 f" of exact passes only {exact:.1%}, without record tags {untagged:.1%}"
@@ -135,9 +133,22 @@ def commonest_first(view: View) -> I64:
 def unique(view: View, shown: I64) -> Bools:
     """Whose signature, by the disclosed pairs `shown`, nobody shares; by person."""
     rows = np.unique(np.concatenate([view.pairs.left[shown], view.pairs.right[shown]]))
+    return _unshared(view, rows, surroundings(view))
+
+
+def one_id_unique(view: View) -> Bools:
+    """Whose signature nobody shares where all handles of a person are known to be one's."""
+    code = surroundings(view)
+    rows = np.flatnonzero(view.rows.level == 0)
+    lonely = rows[code[rows] < 0]
+    where = view.rows.pass_index[lonely].astype(np.int64) * 256 + view.rows.registry[lonely]
+    code[lonely] = int(code.max()) + 1 + where
+    return _unshared(view, rows, code)
+
+
+def _unshared(view: View, rows: I64, code: I64) -> Bools:
     person = view.population.person[view.secrets.record[rows]]
     # A signature is the sum of random numbers, one a kind of surroundings.
-    code = surroundings(view)
     weights = np.random.default_rng(0).integers(1, 2**63, int(code.max()) + 1, dtype=np.uint64)
     signature = np.zeros(view.population.persons, np.uint64)
     np.add.at(signature, person, weights[code[rows]])

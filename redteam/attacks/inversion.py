@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from kinlink_core.encoding import keys
 from kinlink_core.encoding.encode import Encoder
+from kinlink_keyserver.settings import GROWTH_DEFAULT
 
 from redteam.online import bought
 from redteam.results import Result
@@ -67,7 +68,7 @@ def run(setting: Setting) -> list[Result]:
         results.append(
             Result("R10", "tokens inverted online by a registry", f"{people} people, key server",
                    setting.seed, "others' token rows bought with what is left of the budget", share,
-                   detail="Linker and one registry with everybody's plaintext; growth factor 1.5.")
+                   detail=f"Linker and one registry with all plaintext; growth {GROWTH_DEFAULT}.")
         )  # fmt: skip
     return results
 

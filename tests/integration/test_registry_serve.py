@@ -165,7 +165,7 @@ def test_a_kill_during_an_ingest_leaves_whole_batches(rig: Rig) -> None:
     home = rig.homes["anhui"]
     batch = 200
     code = (
-        "import kinlink_registry.ingest as i; i.BATCH_ROWS = 200\n"
+        "import kinlink_registry.coding as c; c.PLAIN_ROWS = 200\n"
         "from kinlink_registry.cli import main; main()"
     )
     path = write_csv(home / "many.csv", people(*range(100, 6100)))

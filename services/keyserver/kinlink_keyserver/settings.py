@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ENV_PREFIX: Final = "KINLINK_KEYSERVER"
 REGISTRIES_MAX: Final = 64
 RECORDS_MAX: Final = 2_000_000_000
-GROWTH_DEFAULT: Final = 1.5
+GROWTH_DEFAULT: Final = 1.1
 EVALUATORS_DEFAULT: Final = 1
 
 FederationName = Annotated[str, AfterValidator(lambda name: check_name("federation", name))]
@@ -114,7 +114,7 @@ evaluators = 1
 
 # A registry may have records x rows a record x growth_factor values evaluated, in each epoch and
 # pass. The figures are agreed with this body's officers, never told by the registry's process.
-growth_factor = 1.5
+growth_factor = 1.1
 """
 REGISTRY_TEMPLATE: Final = """
 [[registries]]

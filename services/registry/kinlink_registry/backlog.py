@@ -6,7 +6,6 @@ evaluate yet. What was done stays done: the next time goes on with the rest.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -112,19 +111,19 @@ class Backlog:
         whole = done and not waiting
         if encoded or (whole and not found.complete):
             with self._vault.writing() as session:
-                self._publish(session, encoded, late=found.complete, loaded=at.encoded + ready)
+                self._write(session, found, encoded, loaded=at.encoded + ready)
                 if whole:
                     session.run("UPDATE epoch SET complete = true WHERE id = ?", [found.epoch.id])
         reached = int(refs[-1]) if len(refs) else at.reached
         return _Place(reached, at.encoded + ready, waiting, done)
 
-    def _publish(
-        self, session: Session, encoded: list[Encoded], *, late: bool, loaded: int
+    def _write(
+        self, session: Session, found: Stored, encoded: list[Encoded], *, loaded: int
     ) -> None:
-        """A new epoch is its own crowd; few records that come late to one wait for their rounds."""
-        cipher, now = self._vault.cipher, int(time.time())
-        if late and self._rounds.hold(loaded):
-            gone = encodings.untold(session)
-            rounds.publish(session, cipher, encoded, gone, rounds=self._rounds, now=now)
-        else:
+        """A new epoch is its own crowd; what comes late to one may have to wait for its rounds."""
+        cipher = self._vault.cipher
+        if not found.complete:
             encodings.publish(session, cipher, encoded)
+            return
+        gone = encodings.untold(session)
+        rounds.write(session, cipher, encoded, gone, rounds=self._rounds, loaded=loaded)

@@ -35,9 +35,6 @@ if TYPE_CHECKING:
     from kinlink_registry.node import Node
     from kinlink_registry.session import Session
 
-# Rows of one transaction.
-BATCH_ROWS = 10_000
-
 
 @dataclass(frozen=True)
 class Change:
@@ -86,8 +83,7 @@ def _batches(node: Node, request: IngestRequest) -> Iterator[Progress]:
             report_path=report.written,
         )
         yield progress
-        rows_at_once = min(BATCH_ROWS, node.epochs.coder.rows_at_once)
-        for batch in source.batches(reader.columns, rows_at_once):
+        for batch in source.batches(reader.columns, node.epochs.coder.rows_at_once):
             rows, faults = reader.read(batch)
             report.add(faults)
             _count_rejected(node, faults, "value")
@@ -138,7 +134,14 @@ def _store(node: Node, rows: Rows, request: IngestRequest, before: int) -> Progr
             retired = encodings.unpublish(session, change.updated_refs)
             records.remove(session, change.updated_refs)
             records.insert(session, cipher, people)
-            rounds.write(node, session, encoded, retired, loaded=before + len(people.refs))
+            rounds.write(
+                session,
+                cipher,
+                encoded,
+                retired,
+                rounds=node.rounds,
+                loaded=before + len(people.refs),
+            )
     return done
 
 

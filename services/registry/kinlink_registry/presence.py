@@ -83,4 +83,11 @@ def _let_return(node: Node, session: Session, refs: Refs) -> None:
         for epoch in node.epochs.encoded(session)
         for each in node.epochs.coder.encode(session, epoch, people)
     ]
-    rounds.write(node, session, encoded, encodings.untold(session), loaded=len(refs))
+    rounds.write(
+        session,
+        node.vault.cipher,
+        encoded,
+        encodings.untold(session),
+        rounds=node.rounds,
+        loaded=len(refs),
+    )

@@ -145,7 +145,7 @@ def used(session: Session, epochs: Sequence[Epoch], policy: Policy) -> dict[str,
             [epoch.id],
         )
         for partner, records in rows:
-            shares[partner] = max(shares.get(partner, 0.0), records / limit if limit else 1.0)
+            shares[partner] = max(shares.get(partner, 0.0), _share(records, limit))
     disclosed = dict(
         session.rows(
             "SELECT partner, sum(amount) FROM usage WHERE kind = ? AND day = ? GROUP BY partner",
@@ -154,9 +154,7 @@ def used(session: Session, epochs: Sequence[Epoch], policy: Policy) -> dict[str,
     )
     limit = policy.disclosures_per_day_max
     return {
-        partner: Used(
-            shares.get(partner, 0.0), int(disclosed.get(partner, 0)) / limit if limit else 1.0
-        )
+        partner: Used(shares.get(partner, 0.0), _share(int(disclosed.get(partner, 0)), limit))
         for partner in shares.keys() | disclosed.keys()
     }
 

@@ -62,18 +62,24 @@ def publish(
 
 
 def write(
-    node: Node, session: Session, encoded: Sequence[Encoded], retired: Bytes, *, loaded: int
+    session: Session,
+    cipher: VaultCipher,
+    encoded: Sequence[Encoded],
+    retired: Bytes,
+    *,
+    rounds: Rounds,
+    loaded: int,
 ) -> None:
-    """Write encodings, now or for their rounds.
+    """Write encodings, now or for their rounds; a registry's first load leaves at once.
 
     Args:
-        node: whose vault.
-        session: a writing session of it.
+        session: a writing session.
+        cipher: of its vault.
         encoded: new and changed people in every epoch.
         retired: the handles of theirs that `encodings.unpublish` gave back.
+        rounds: the registry's rule.
         loaded: records that this load has brought so far, these among them.
     """
-    cipher, rounds = node.vault.cipher, node.rounds
     held = bool(session.rows("SELECT 1 FROM handle LIMIT 1"))
     if held and rounds.hold(loaded):
         publish(session, cipher, encoded, retired, rounds=rounds, now=int(time.time()))

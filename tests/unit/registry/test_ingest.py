@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from kinlink_core.errors import InvalidInputError, Reason
-from kinlink_registry import app, feed, ingest, node
+from kinlink_registry import app, coding, feed, ingest, node
 from kinlink_registry.domain import IngestRequest
 from kinlink_registry.home import Home
 from unit.registry.rig import EPOCH, HEADER, Rig, Row, must, people, person, run, write_csv
@@ -210,7 +210,7 @@ def test_a_query_with_an_attached_database_is_ingested(home: Path) -> None:
 def test_an_interrupted_ingest_keeps_its_whole_batches(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ingest, "BATCH_ROWS", 10)
+    monkeypatch.setattr(coding, "PLAIN_ROWS", 10)
     path = write_csv(home / "in.csv", people(*range(35)))
     with opened(home) as registry:
         steps = ingest.ingest(registry, IngestRequest(path=str(path)))
