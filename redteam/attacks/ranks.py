@@ -10,9 +10,9 @@ Two ways to match them:
   sex or place is the most usual? Guessed for every row, so for rare tokens too; what counts is the
   gain over the constant guess of the registry.
 
-Categories are attacked as the linker gets them, 8-byte tags under pair keys, by the rank of equal
-tags. Against field Bloom filters under one key the plainest form is enough: i-th filter, i-th
-value.
+Tags of categories are under pair keys: they are equal or not in one pair, and there is nothing to
+count over pairs; what equalities inside an island tell is R2. Against field Bloom filters under one
+key the plainest form is enough: i-th filter, i-th value.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ BASELINE_MIN: Final = {"100k": (0.15, 0.45), "1m": (0.40, 0.45)}
 TITLE: Final = "rank attack with a public name list"
 TOP_TOKENS: Final = 1_000
 PSEUDO_COUNT: Final = 0.5
-# National ids, phones and spellings are under tokens as good as unique: at a million records they
-# would only cost time.
+# National ids and phones are under tokens as good as unique: at a million records they would only
+# cost time.
 LARGE_PASSES: Final = (
     "name_birth", "name_sound_month", "name_years", "name_place", "given_birth", "birth_place",
-    "family_address", "month_address",
+    "name_address",
 )  # fmt: skip
 
 _KEY: Final = b"one key for all of them"

@@ -10,8 +10,10 @@ The measure is the share of pairs of records linked in both of two passes that a
 over every two of the passes that give a record one handle; where a bucket says nothing, a pair is
 matched by chance.
 
-First design: each side's nulls in the clear, distances of 512 samples. "Without labels" is the same
-attack by a scorer that is not told which registries and which pass a pair belongs to.
+Classical: a filter a field under one key, the same in every pass, so a pair is recognised wherever
+no other pair of records has the same values. First design: each side's nulls in the clear,
+distances of 512 samples. "Without labels" is the same attack by a scorer that is not told which
+registries and which pass a pair belongs to.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from redteam.view import View
 
 TARGET_MAX: Final = {31: 0.45}
-FIRST_DESIGN_MIN: Final = {31: 0.70}
+CLASSICAL_MIN: Final = 0.90
 FIRST_DESIGN_BITS: Final = 512
 PASS_PAIRS_MAX: Final = 10
 ASSIGNED_MAX: Final = 300
@@ -59,6 +61,7 @@ def run(setting: Setting) -> list[Result]:
     share = accuracy(sightings(view), SAMPLE_BITS)
     first = accuracy(sightings(view, clear=True), FIRST_DESIGN_BITS)
     blind = accuracy(sightings(view, labels=False), SAMPLE_BITS)
+    classical = accuracy(filtered(view), SAMPLE_BITS)
     result = Result(
         "R5",
         "a pair joined across passes",
@@ -67,15 +70,37 @@ def run(setting: Setting) -> list[Result]:
         "linked pairs recognised in another pass",
         share,
         target=TARGET_MAX.get(setting.registries),
-        classical=first,
-        classical_min=FIRST_DESIGN_MIN.get(setting.registries),
-        detail=f"{blind:.1%} by a scorer without labels of registry and pass",
+        classical=classical,
+        classical_min=CLASSICAL_MIN,
+        detail=(
+            f"{blind:.1%} by a scorer without labels of registry and pass; first design {first:.1%}"
+        ),
     )
     return [result]
 
 
 def sightings(view: View, *, clear: bool = False, labels: bool = True) -> list[Sightings]:
     """Linked pairs, pass by pass, of the passes in which a record has one handle."""
+    return [observe(view, chosen, clear=clear, labels=labels) for chosen in _linked(view)]
+
+
+def filtered(view: View) -> list[Sightings]:
+    """The same pairs as filters a field show them: a number for each side's values."""
+    values = list(zip(*view.population.values.values(), strict=True))
+    index: dict[tuple[str | None, ...], int] = {}
+    kind = np.array([index.setdefault(each, len(index)) for each in values])
+    found = []
+    for chosen in _linked(view):
+        one, other = (
+            view.secrets.record[side[chosen]] for side in (view.pairs.left, view.pairs.right)
+        )
+        exact = np.ascontiguousarray(np.column_stack([kind[one], kind[other]])).view(np.uint8)
+        pair = one * view.population.records + other
+        found.append(Sightings(pair, exact, np.zeros((len(chosen), 1))))
+    return found
+
+
+def _linked(view: View) -> list[I64]:
     if view.disclosed is None:
         raise ValueError("this view was made without scores")
     linked = view.disclosed.weight >= 0
@@ -85,7 +110,7 @@ def sightings(view: View, *, clear: bool = False, labels: bool = True) -> list[S
         handles = view.rows.pass_index == index
         records = view.secrets.record[handles & (view.rows.level == 0)]
         if len(of_pass) and len(records) == len(np.unique(records)):
-            found.append(observe(view, of_pass, clear=clear, labels=labels))
+            found.append(of_pass)
     return found
 
 
