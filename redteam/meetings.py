@@ -96,7 +96,7 @@ class Pairs:
     sieve: npt.NDArray[np.uint8]
     levels: npt.NDArray[np.uint8]  # (n, fields) as the linker keeps them
     present: npt.NDArray[np.bool_]  # (n, fields) both sides have a value
-    distance: npt.NDArray[np.uint16]  # (n, sketched fields) of 256 bits, MISSING where not both
+    distance: npt.NDArray[np.uint16]  # (n, sketched fields) of 128 bits, MISSING where not both
     tags: npt.NDArray[np.bool_]  # (n, all tags in the schema's order) equal
 
     @property

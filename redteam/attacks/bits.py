@@ -65,7 +65,7 @@ def run(setting: Setting) -> list[Result]:
 
 
 def _sealed(known: Known, names: list[str], chosen: I64) -> Bytes:
-    """One side of pairs, sealed by the registries' function; (n, 256) bits."""
+    """One side of pairs, sealed by the registries' function; (n, 128) bits."""
     pair_keys = [keys.expand(b"pair", number.to_bytes(4, "big")) for number in range(len(chosen))]
     values = {FIELD: [names[i] for i in chosen.tolist()]}
     columns = [values.get(field.name, [None] * len(chosen)) for field in known.schema.fields]
@@ -79,11 +79,14 @@ def _sealed(known: Known, names: list[str], chosen: I64) -> Bytes:
 
 def _read(sketches: Bytes, partner: I64, secret: I64, shown: Bytes) -> float:
     """Share of pairs whose unknown value is the likeliest of the dictionary."""
-    one = np.log(np.clip(np.arange(9) / 8, CLIP, 1 - CLIP))
+    units = shown.shape[1]
+    bits = sketches.shape[1] * 8 // units
+    one = np.log(np.clip(np.arange(bits + 1) / bits, CLIP, 1 - CLIP))
     zero = one[::-1]
     right = 0
     for row, (known, truth) in enumerate(zip(partner.tolist(), secret.tolist(), strict=True)):
-        differing = np.bitwise_count(sketches ^ sketches[known])
+        both = (sketches ^ sketches[known]).reshape(len(sketches), units, -1)
+        differing = np.bitwise_count(both).sum(axis=2)
         ones = shown[row].astype(bool)
         likely = one[differing[:, ones]].sum(axis=1) + zero[differing[:, ~ones]].sum(axis=1)
         right += int(likely.argmax() == truth)

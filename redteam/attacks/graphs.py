@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+from kinlink_core.encoding.schema import SAMPLE_BITS
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
@@ -56,7 +57,6 @@ PEOPLE_QUICK: Final = 400
 REGISTRIES: Final = 3
 TARGET: Final = 0.01
 BASELINE_MIN: Final = 0.95
-SAMPLE_BITS: Final = 256
 # From here on the two records of a pair are one node: nearly all records of one person are, and
 # hardly any others.
 SAME_LIKENESS_MIN: Final = 0.75

@@ -15,7 +15,7 @@ from kinlink.registry.v1 import registry_pb2 as pb
 from kinlink.type.v1 import stream_pb2
 from kinlink_core import wire
 from kinlink_core.encoding.schema import load_schema
-from kinlink_core.encoding.seal import SealedBatch, SealedColumn
+from kinlink_core.encoding.seal import SAMPLE_BYTES, SealedBatch, SealedColumn
 from kinlink_core.errors import BrokenStreamError, InvalidInputError, Reason
 from kinlink_core.runtime.cards import Card
 from kinlink_core.runtime.limits import MESSAGE_BYTES_MAX
@@ -200,7 +200,7 @@ def sealed(schema: Schema, rows: int = ROWS, *, chance: bool = False) -> wire.Se
     columns = tuple(
         SealedColumn(
             column(2),
-            column(32) if field.has_sketch else None,
+            column(SAMPLE_BYTES) if field.has_sketch else None,
             column(8 * len(field.tags)) if field.tags else None,
         )
         for field in schema.fields

@@ -13,7 +13,7 @@ from kinlink_core.encoding import keys
 from kinlink_core.encoding.encode import Encoder, split_fixed
 from kinlink_core.encoding.keys import KeyFault
 from kinlink_core.encoding.normalize import normalize_column
-from kinlink_core.encoding.schema import parse_schema
+from kinlink_core.encoding.schema import SAMPLE_BITS, parse_schema
 from kinlink_core.encoding.seal import (
     SealedBatch,
     open_record_tag,
@@ -88,9 +88,9 @@ def test_hamming_of_sealed_is_hamming_of_the_sampled_sketches(a: str, b: str) ->
     key = pair_keys(1)[0]
     sealed = seal(people, [key, key])
     left, right = sketches(people)[:, 0]
-    stream = np.frombuffer(hashlib.shake_128(key + b"seal").digest(128), np.uint8)
-    choice = np.stack([stream & 7, (stream >> 4) & 7], axis=1).reshape(-1)
-    sampled = ((left ^ right) >> choice) & 1
+    stream = np.frombuffer(hashlib.shake_128(key + b"seal").digest(64), np.uint8)
+    choice = np.stack([stream & 15, stream >> 4], axis=1).reshape(-1)
+    sampled = ((left ^ right).view("<u2") >> choice) & 1
     column = sealed.fields[0].sketch
     assert column is not None
     assert np.bitwise_count(column[0] ^ column[1]).sum() == sampled.sum()
@@ -146,14 +146,14 @@ def test_what_is_missing_is_the_same_noise_each_time_it_is_asked_for() -> None:
 
 @pytest.mark.parametrize("field", [0, 1])
 def test_one_side_of_many_pairs_is_indistinguishable_from_random(field: int) -> None:
-    rows = BITS // 256
+    rows = BITS // SAMPLE_BITS
     column = seal([MEI] * rows, pair_keys(rows)).fields[field].sketch
     assert column is not None
     assert uniform_bits(column)
 
 
 def test_the_same_record_in_another_pair_is_unrelated() -> None:
-    rows = BITS // 256
+    rows = BITS // SAMPLE_BITS
     one = seal([MEI] * rows, pair_keys(rows, "partner a")).fields[0]
     other = seal([MEI] * rows, pair_keys(rows, "partner b")).fields[0]
     assert one.sketch is not None
@@ -163,7 +163,7 @@ def test_the_same_record_in_another_pair_is_unrelated() -> None:
 
 
 def test_another_version_of_a_record_is_unrelated_because_its_handle_is_new() -> None:
-    rows = BITS // 256
+    rows = BITS // SAMPLE_BITS
     island = keys.pair_island_key(bytes(32), bytes(range(32)))
     partner = os.urandom(16)
     versions = [
@@ -177,7 +177,7 @@ def test_another_version_of_a_record_is_unrelated_because_its_handle_is_new() ->
 
 
 def test_the_random_test_finds_what_is_not_random() -> None:
-    rows = BITS // 256
+    rows = BITS // SAMPLE_BITS
     key = pair_keys(1) * rows
     column = seal([MEI] * rows, key).fields[0].sketch
     assert column is not None
@@ -185,7 +185,7 @@ def test_the_random_test_finds_what_is_not_random() -> None:
 
 
 def test_missing_values_look_like_present_ones() -> None:
-    rows = BITS // 256
+    rows = BITS // SAMPLE_BITS
     nobody: list[Person] = [{"sex": "f"}] * rows
     batch = seal(nobody, pair_keys(rows))
     assert batch.fields[0].sketch is not None
@@ -199,17 +199,18 @@ def test_the_xor_of_a_pair_does_not_tell_which_bytes_of_the_sketches_differ() ->
     rows = 4000
     people: list[Person] = [{"name": "Li Meizhi"}, {"name": "Wang Dashan"}]
     left, right = sketches(people)[:, 0]
-    differing = np.unpackbits((left ^ right).reshape(-1, 1), axis=1).mean(axis=1)
+    differing = np.unpackbits((left ^ right).reshape(-1, 2), axis=1).mean(axis=1)
     seal_keys = pair_keys(rows)
     one, other = (seal([person] * rows, seal_keys).fields[0].sketch for person in people)
     assert one is not None
     assert other is not None
     seen = np.unpackbits(one ^ other, axis=1)
     assert abs(seen.mean() - differing.mean()) < 0.01
-    assert abs(np.corrcoef(seen.mean(axis=0), differing)[0, 1]) < 4 / np.sqrt(256)
+    assert abs(np.corrcoef(seen.mean(axis=0), differing)[0, 1]) < 4 / np.sqrt(SAMPLE_BITS)
     # The same test does see it before the bits are shuffled.
-    sampled = np.unpackbits((left ^ right).reshape(-1, 1), axis=1)
-    chosen = sampled[np.arange(256), np.random.default_rng(3).integers(0, 8, (rows, 256))]
+    sampled = np.unpackbits((left ^ right).reshape(-1, 2), axis=1)
+    places = np.random.default_rng(3).integers(0, 16, (rows, SAMPLE_BITS))
+    chosen = sampled[np.arange(SAMPLE_BITS), places]
     assert np.corrcoef(chosen.mean(axis=0), differing)[0, 1] > 0.9
 
 

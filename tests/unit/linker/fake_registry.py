@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from kinlink_core.encoding.schema import Schema, parse_schema
-from kinlink_core.encoding.seal import SealedBatch, SealedColumn
+from kinlink_core.encoding.seal import SAMPLE_BYTES, SealedBatch, SealedColumn
 from kinlink_core.errors import (
     BrokenStreamError,
     KinlinkError,
@@ -450,7 +450,7 @@ class FakePeer:
             columns.append(
                 SealedColumn(
                     _matrix(presence, 2),
-                    None if sketch is None else _matrix(sketch, 32),
+                    None if sketch is None else _matrix(sketch, SAMPLE_BYTES),
                     _matrix(tags, 8 * len(each.tags)) if each.tags else None,
                 )
             )
@@ -462,8 +462,8 @@ def _with_handles(link: Publication, before: Publication) -> Publication:
 
 
 def _sketch(value: str, pair: bytes) -> bytes:
-    plain = digest("sketch", value, size=32)
-    mask = digest("seal", pair, size=32)
+    plain = digest("sketch", value, size=SAMPLE_BYTES)
+    mask = digest("seal", pair, size=SAMPLE_BYTES)
     return bytes(one ^ other for one, other in zip(plain, mask, strict=True))
 
 

@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 SKETCH_BITS: Final = 2048
-SAMPLE_BITS: Final = 256  # one bit of each sketch byte
+SAMPLE_BITS: Final = 128  # one bit of each two sketch bytes
 
 CAP_DEFAULT: Final = 12
 LSH_TABLES_MAX: Final = 8

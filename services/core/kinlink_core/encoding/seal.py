@@ -1,8 +1,8 @@
 """What the linker gets to compare: sieve words inside an island, and pairs sealed one by one.
 
-A sketch has 256 bytes; a sealed field has 256 bits, one bit out of each byte, at positions, in an
-order and under a mask that the pair key's XOF (SHAKE-128) yields. So the positions are distinct by
-construction, the two sides of a pair sample the same ones, and
+A sketch has 256 bytes; a sealed field has 128 bits, one bit out of each two bytes, at positions, in
+an order and under a mask that the pair key's XOF (SHAKE-128) yields. So the positions are distinct
+by construction, the two sides of a pair sample the same ones, and
 
     Hamming(sealed_l, sealed_r) = Hamming of the sampled bits of the two sketches,
 
@@ -54,8 +54,8 @@ RECORD_TAG_BYTES = 16
 SEALED_TAG_BYTES = RECORD_TAG_BYTES + 16
 SIEVE_BITS = 64
 
-# One nibble of the XOF chooses a bit of a byte (its top bit is dropped), the rest is the mask.
-_CHOICE_BYTES = SKETCH_BYTES // 2
+# One nibble of the XOF chooses a bit of 16, the rest is the mask.
+_CHOICE_BYTES = SAMPLE_BITS // 2
 _SAMPLE_XOF_BYTES = _CHOICE_BYTES + SAMPLE_BYTES
 # Two multipliers and two addends of 64 bits.
 _TAG_XOF_BYTES = 4 * TAG_BYTES
@@ -72,7 +72,7 @@ class SealedColumn:
     """One field of n sealed records."""
 
     presence: Bytes  # (n, 2)
-    sketch: Bytes | None  # (n, 32), None for fields without a sketch
+    sketch: Bytes | None  # (n, 16), None for fields without a sketch
     tags: Bytes | None  # (n, 8 × tags of the field), None for fields without tags
 
 
@@ -180,7 +180,7 @@ def _overwrite(column: Bytes, missing: npt.NDArray[np.bool_], noise: _Reader) ->
 
 
 def _sealed_sketches(schema: Schema, sketches: Bytes, stream: _Reader) -> list[Bytes]:
-    """The sampled, shuffled and masked bits of each sketched field, (n, 32)."""
+    """The sampled, shuffled and masked bits of each sketched field, (n, 16)."""
     draws = [stream.take(_SAMPLE_XOF_BYTES) for field in schema.fields if field.has_sketch]
     ranks = stream.take(_RANK_BYTES * SAMPLE_BITS)
     sampled = [
@@ -194,12 +194,12 @@ def _sealed_sketches(schema: Schema, sketches: Bytes, stream: _Reader) -> list[B
 
 
 def _sample(sketches: Bytes, nibbles: Bytes) -> Bytes:
-    """One bit of each byte; (n, 256) zeros and ones."""
-    choice = np.empty((len(sketches), SKETCH_BYTES), np.uint8)
-    choice[:, 0::2] = nibbles & 7
-    choice[:, 1::2] = (nibbles >> 4) & 7
-    bits: Bytes = (sketches >> choice) & np.uint8(1)
-    return bits
+    """One bit of each two bytes; (n, 128) zeros and ones."""
+    choice = np.empty((len(sketches), SAMPLE_BITS), np.uint16)
+    choice[:, 0::2] = nibbles & 15
+    choice[:, 1::2] = nibbles >> 4
+    pairs_of_bytes = np.ascontiguousarray(sketches).view("<u2")
+    return ((pairs_of_bytes >> choice) & np.uint16(1)).astype(np.uint8)
 
 
 def _shuffled(columns: Sequence[Bytes], ranks: Bytes) -> Iterator[Bytes]:
