@@ -274,15 +274,10 @@ def _sieve(schema: Schema, encoded: Encoded, left: I64, right: I64) -> npt.NDArr
     if secrets.fixed is None:
         raise ValueError("this view was made without sketches")
     sketches = split_fixed(schema, secrets.fixed).record_sketch
-    # What the words' XOR shows is how far the short sketches of two registries are apart.
-    one, other = secrets.record[left], secrets.record[right]
-    couple = encoded.rows.registry[left].astype(np.int64) * 256 + encoded.rows.registry[right]
-    distance = np.zeros(len(left), np.uint8)
-    for code in np.unique(couple).tolist():
-        met = np.flatnonzero(couple == code)
-        sample_key = keys.sieve_sample_key(secrets.pair_keys[divmod(code, 256)])
-        differing = short_sketches(sample_key, sketches[one[met]] ^ sketches[other[met]])
-        distance[met] = differing.sum(axis=1, dtype=np.uint8)
+    # What the words' XOR shows is how far the short sketches of the two sides are apart.
+    sieve_keys = [keys.sieve_key(key) for key in island_keys(encoded, left, right)]
+    both = sketches[secrets.record[left]] ^ sketches[secrets.record[right]]
+    distance: npt.NDArray[np.uint8] = short_sketches(sieve_keys, both).sum(axis=1, dtype=np.uint8)
     return distance
 
 

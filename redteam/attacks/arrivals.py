@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 JOINED_MAX: Final = 0.05
 ARRIVALS: Final = 256
+CROWD: Final = 4_096
 ALONE: Final = 5  # records that arrive one by one, and are withdrawn one by one
 PEOPLE: Final = 1_200
 HELD: Final = 400
@@ -56,7 +57,8 @@ IN_ROUNDS: Final = "[rounds]\nspread_hours = 24.0\n"
 def run(setting: Setting) -> list[Result]:
     """By content in the view; by time on a real registry."""
     view = setting.view()
-    by_content, linked = content(view)
+    by_content, linked = content(view, ARRIVALS)
+    crowd, _ = content(view, CROWD)
     together, withdrawn = _at_once(setting.seed)
     by_time, rounds_seen = _in_rounds(setting.seed)
 
@@ -77,6 +79,11 @@ def run(setting: Setting) -> list[Result]:
             ),
         ),
         result(
+            f"{CROWD} arrivals of a day, or all of a registry, by content",
+            crowd,
+            detail="what a larger crowd would do",
+        ),
+        result(
             "handles of a person who withdraws, joined by their tombstones",
             withdrawn,
             detail="a withdrawal takes effect at once; on a real registry, one person at a time",
@@ -84,13 +91,13 @@ def run(setting: Setting) -> list[Result]:
     ]
 
 
-def content(view: View) -> tuple[float, float]:
+def content(view: View, count: int) -> tuple[float, float]:
     """Joined by distances alone: share of all arrivals, and of those linked in both passes."""
     if view.disclosed is None:
         raise ValueError("this view was made without scores")
     record, rows = view.secrets.record, view.rows
     own = np.flatnonzero(view.population.registry == REGISTRY)
-    arrivals = np.random.default_rng(0).permutation(own)[:ARRIVALS]
+    arrivals = np.random.default_rng(0).permutation(own)[:count]
     left, right = record[view.pairs.left], record[view.pairs.right]
     theirs = (view.disclosed.weight >= 0) & (np.isin(left, arrivals) | np.isin(right, arrivals))
     right_guesses, linked, present = 0.0, 0, 0

@@ -5,8 +5,9 @@ Measured as the share of the people not on the colluder's own books of whom a re
 
 * curious: the linkage is honest, and whoever meets the colluder's records in it is read;
 * lying: everyone in an island in which the colluder has a record, the linker skipping its sieve;
-* chained: who is read tells blocking values, whose keys the colluder can derive (plain mode), so it
-  proves a presence it does not have and reads the islands of other passes, and so on;
+* chained: who is read tells blocking values, whose keys the colluder can derive, so it proves a
+  presence it does not have and reads the islands of other passes, and so on. In plain mode that
+  costs nothing; with the key server, the default, each key is bought out of the budget;
 * through the sieve, which nothing counts: `harvest` decodes what the real functions give.
 
 A partner quota bounds lying and chaining: it is set here to what an honest linkage needs, half as
@@ -24,13 +25,7 @@ import numpy.typing as npt
 from kinlink_core.encoding.encode import LSH
 from kinlink_keyserver.settings import GROWTH_DEFAULT
 
-from redteam.attacks.harvest import (
-    FIELDS_READ_MIN,
-    INVENTED_HANDLES,
-    READ_FIELDS,
-    VICTIMS,
-    read,
-)
+from redteam.attacks.harvest import INVENTED_HANDLES, VICTIMS, read
 from redteam.baselines import field_filters
 from redteam.results import Result
 
@@ -44,6 +39,7 @@ if TYPE_CHECKING:
 
 READ_MAX: Final = 0.05
 CLASSICAL_MIN: Final = 0.90
+CLASSICAL_FIELDS: Final = ("sex", "dob", "name")
 QUOTA_FACTOR: Final = 1.5
 QUOTA_MIN: Final = 0.01
 COLLUDER: Final = 0
@@ -59,8 +55,8 @@ def run(setting: Setting) -> list[Result]:
     direct, chained = reach(view, chained=False), reach(view, chained=True)
     keyed = reach(view, chained=True, growth=GROWTH_DEFAULT - 1)
     classical = classically_read(view.population)
-    decoded = read(view, direct.records, COLLUDER)
-    anew = read(view, direct.records, COLLUDER, drawn_anew=True)
+    decoded = read(view, keyed.tokens, COLLUDER)
+    anew = read(view, keyed.tokens, COLLUDER, drawn_anew=True)
     needed = f"quota {quota:.1%} of a registry's records, half as much again as honestly needed"
     exact = [index for index in range(len(view.schema.passes)) if not _fuzzy(view, index)]
 
@@ -84,26 +80,28 @@ def run(setting: Setting) -> list[Result]:
             detail=f"{needed}; {direct.share:.1%} without",
         ),
         result(
-            "chained, within the quota",
+            "chained, within the quota and the key server's default budget",
+            keyed.within(view, quota),
+            target=READ_MAX,
+            classical=classical,
+            classical_min=CLASSICAL_MIN,
+            detail=f"{needed}; {keyed.share:.1%} without",
+        ),
+        result(
+            "chained, within the quota, plain mode",
             chained.within(view, quota),
+            detail=f"{needed}; {chained.share:.1%} without",
+        ),
+        result(
+            "through sieve words, which no quota counts",
+            keyed.share * decoded,
             target=READ_MAX,
             classical=classical,
             classical_min=CLASSICAL_MIN,
             detail=(
-                f"{needed}; {chained.share:.1%} without; plain mode; within a key server's"
-                f" default budget {keyed.share:.1%}, with the quota {keyed.within(view, quota):.1%}"
-            ),
-        ),
-        result(
-            "through sieve words, which no quota counts: records in reach that are read",
-            decoded,
-            target=READ_MAX,
-            classical=anew,
-            classical_min=0.8,
-            detail=(
-                f"{FIELDS_READ_MIN} of sex, place, dob, name of {VICTIMS} records, from"
-                f" {INVENTED_HANDLES} words each; in reach are {chained.share:.1%} of all when"
-                " chained in plain mode; first design: other bits for each invented handle"
+                f"of {VICTIMS} records in reach {decoded:.0%} have a place, birth date or name read"
+                " that was not known; did each of"
+                f" {INVENTED_HANDLES} invented handles show other bits, {anew:.0%}"
             ),
         ),
     ]
@@ -115,14 +113,14 @@ def classically_read(population: Population, victims: int = VICTIMS) -> float:
     strangers = np.flatnonzero(population.registry != COLLUDER)
     chosen = np.random.default_rng(0).permutation(strangers)[:victims].tolist()
     right = np.zeros(len(chosen), np.int64)
-    for name in READ_FIELDS:
+    for name in CLASSICAL_FIELDS:
         listed = sorted({value for value in population.people[name] if value})
         filters = field_filters(listed, key)
         book = {each.tobytes(): value for each, value in zip(filters, listed, strict=True)}
         held = [population.values[name][record] for record in chosen]
         seen = [book.get(each.tobytes()) for each in field_filters(held, key)]
         right += [value is not None and value == own for value, own in zip(seen, held, strict=True)]
-    return float((right >= FIELDS_READ_MIN).mean())
+    return float((right == len(CLASSICAL_FIELDS)).mean())
 
 
 @dataclass(frozen=True)
@@ -131,6 +129,7 @@ class Reach:
 
     records: Bools  # (records,)
     share: float
+    tokens: Bools  # (tokens,) whose blocking values it knows, and which are within the cap
 
     def within(self, view: View, quota: float) -> float:
         """The share, when each registry seals at most `quota` of its records to the colluder."""
@@ -215,7 +214,9 @@ def reach(view: View, *, chained: bool, growth: float = UNBOUNDED) -> Reach:
     strangers = strangers_of(view)
     reached = np.unique(population.person[read & ~own])
     share = strangers[reached].sum() / max(int(strangers.sum()), 1)
-    return Reach(read & ~own, float(share))
+    opened = np.zeros(rows.tokens, bool)
+    opened[rows.token[known[rows.token] & fits]] = True
+    return Reach(read & ~own, float(share), opened)
 
 
 def _rank(kinds: I64) -> I64:

@@ -3,7 +3,8 @@
 What a registry sieves towards the colluder is under keys that the colluder has, and no quota counts
 it: nearly everyone is sieved in an honest linkage. The colluder undoes mask and order of a word and
 holds the bits against those of every value of a public list, field by field. It may ask for any
-number of invented handles; the bits are the same 64 each time.
+number of invented handles; the bits are the same 64 of an island each time. It is told which of the
+islands it can open are of one record, more than it knows.
 
 First design: each pair showed other bits, so sixty invented handles gave the whole record.
 """
@@ -32,44 +33,49 @@ if TYPE_CHECKING:
 
 VICTIMS: Final = 100
 INVENTED_HANDLES: Final = 60
-READ_FIELDS: Final = ("sex", "place", "dob", "name")
-FIELDS_READ_MIN: Final = 3
+READ_FIELDS: Final = ("place", "dob", "name")
 
 Bools = npt.NDArray[np.bool_]
 
 
 def read(
-    view: View, records: Bools, colluder: int, victims: int = VICTIMS, *, drawn_anew: bool = False
+    view: View, opened: Bools, colluder: int, victims: int = VICTIMS, *, drawn_anew: bool = False
 ) -> float:
-    """Share of some victims whose record is read out of sieve words alone.
+    """Share of some victims of whom a value is read that their blocking values do not tell.
 
-    With `drawn_anew`, as in the first design, each invented handle shows other bits.
+    Args:
+        view: of the linker.
+        opened: (tokens,) whose blocking values the colluder knows.
+        colluder: code of its registry.
+        victims: how many, at most, of those with a handle under such a token.
+        drawn_anew: as in the first design, each invented handle shows other bits.
     """
     population, secrets = view.population, view.secrets
-    if secrets.fixed is None:
-        raise ValueError("this view was made without sketches")
-    rng = np.random.default_rng(0)
-    rows = np.flatnonzero(records[secrets.record] & (view.rows.level == 0))
-    first = rows[np.unique(secrets.record[rows], return_index=True)[1]]
-    chosen = rng.permutation(first)[:victims]
     known = Known.of(view.schema, secrets.schedule.secret.secret)
     guesses = {name: sorted({v for v in population.values[name] if v}) for name in READ_FIELDS}
     sketches = {name: _record_bits(known, view, name, guesses[name]) for name in READ_FIELDS}
+    rng = np.random.default_rng(0)
+    theirs = opened[view.rows.token] & (view.rows.level == 0) & (view.rows.registry != colluder)
+    rows = np.flatnonzero(theirs)
+    chosen = rng.permutation(np.unique(secrets.record[rows]))[:victims]
     read_out = 0
-    for row in chosen.tolist():
-        bits, seen = _harvest(view, row, colluder, rng, drawn_anew=drawn_anew)
-        right = 0
-        for name in READ_FIELDS:
-            best = _nearest(bits, seen, *sketches[name])
-            right += guesses[name][best] == population.values[name][secrets.record[row]]
-        read_out += right >= FIELDS_READ_MIN
+    for record in chosen.tolist():
+        own = rows[secrets.record[rows] == record]
+        bits, seen = _harvest(view, own, colluder, rng, drawn_anew=drawn_anew)
+        passes = [view.schema.passes[index] for index in view.rows.pass_index[own].tolist()]
+        told = {part.field for each in passes for part in each.parts}
+        read_out += any(
+            guesses[name][_nearest(bits, seen, *sketches[name])] == population.values[name][record]
+            for name in READ_FIELDS
+            if name not in told
+        )
     return read_out / max(len(chosen), 1)
 
 
 def _harvest(
-    view: View, row: int, colluder: int, rng: np.random.Generator, *, drawn_anew: bool
+    view: View, rows: I64, colluder: int, rng: np.random.Generator, *, drawn_anew: bool
 ) -> tuple[Bytes, Bools]:
-    """Bits of a victim's record sketch that its words give, and which bits they are.
+    """Bits of one record's sketch that the words of its handles give, and which bits they are.
 
     The colluder has the keys. The word of nothing is the mask; the words of single bits show which
     bit went where.
@@ -77,23 +83,19 @@ def _harvest(
     secrets = view.secrets
     if secrets.fixed is None:
         raise ValueError("this view was made without sketches")
-    registry = int(view.rows.registry[row])
-    pair = (min(colluder, registry), max(colluder, registry))
-    blocking_key = secrets.blocking_key[view.rows.token[row]].tobytes()
-    key = keys.sieve_key(keys.pair_island_key(secrets.pair_keys[pair], blocking_key))
-    couple = keys.sieve_sample_key(secrets.pair_keys[pair])
-    own = secrets.handle[row].tobytes()
-    sketch = split_fixed(view.schema, secrets.fixed[[secrets.record[row]]]).record_sketch
-    units = np.concatenate(
-        [np.zeros((1, SIEVE_BITS), np.uint8), np.eye(SIEVE_BITS, dtype=np.uint8)]
-    )
+    sketch = split_fixed(view.schema, secrets.fixed[secrets.record[rows[:1]]]).record_sketch
+    units = np.eye(SIEVE_BITS + 1, SIEVE_BITS, -1, dtype=np.uint8)
     bits = np.zeros(SKETCH_BYTES * 8, np.uint8)
     seen = np.zeros(SKETCH_BYTES * 8, bool)
-    for _ in range(INVENTED_HANDLES):
-        sample_key = rng.bytes(32) if drawn_anew else couple
-        invented = rng.bytes(keys.HANDLE_BYTES)
+    for row in np.repeat(rows, INVENTED_HANDLES).tolist():
+        registry = int(view.rows.registry[row])
+        pair = (min(colluder, registry), max(colluder, registry))
+        blocking_key = secrets.blocking_key[view.rows.token[row]].tobytes()
+        key = keys.sieve_key(keys.pair_island_key(secrets.pair_keys[pair], blocking_key))
+        sample_key = rng.bytes(keys.KEY_BYTES) if drawn_anew else key
+        own, invented = secrets.handle[row].tobytes(), rng.bytes(keys.HANDLE_BYTES)
         handles = invented + own if colluder < registry else own + invented
-        answered = _bits(sieve_words([key], [handles], short_sketches(sample_key, sketch)))[0]
+        answered = _bits(sieve_words([key], [handles], short_sketches([sample_key], sketch)))[0]
         shown = _bits(sieve_words([key] * len(units), [handles] * len(units), units))
         place = (shown[1:] ^ shown[0]).argmax(axis=1)
         source = _sources(sample_key)
@@ -105,7 +107,7 @@ def _harvest(
 def _sources(sample_key: bytes) -> I64:
     """Which bit of a record sketch each bit of a short one is."""
     every = np.packbits(np.eye(SKETCH_BYTES * 8, dtype=np.uint8), axis=1)
-    found: I64 = short_sketches(sample_key, every).argmax(axis=0)
+    found: I64 = short_sketches([sample_key] * len(every), every).argmax(axis=0)
     return found
 
 

@@ -94,7 +94,7 @@ class _Island:
         """Candidates by how well they fit the twelfth word, all words under one key."""
         key, pair = self.rng.bytes(32), self.rng.bytes(32)
         size = len(self.members)
-        short = short_sketches(key, self.records[self.members])
+        short = short_sketches([key] * size, self.records[self.members])
         words = sieve_words([key] * size, [pair] * size, short)
         bits = np.unpackbits(words.view(np.uint8).reshape(size, -1), axis=1)
         every = np.unpackbits(self.records, axis=1)
@@ -111,10 +111,10 @@ class _Island:
     def by_sieve(self) -> npt.NDArray[np.float64]:
         """Candidates by the sieve distances of the twelfth to its known partners."""
         likely = np.zeros(CANDIDATES)
-        couple = self.rng.bytes(32)
+        island = self.rng.bytes(32)
         for partner in range(CANDIDATES, CANDIDATES + PARTNERS):
             key, pair = self.rng.bytes(32), self.rng.bytes(32)
-            short = short_sketches(couple, self.records[[TWELFTH, partner]])
+            short = short_sketches([island] * 2, self.records[[TWELFTH, partner]])
             one, other = sieve_words([key] * 2, [pair] * 2, short)
             expected = _fraction(self.records[:CANDIDATES], self.records[partner])
             likely += binom.logpmf(np.bitwise_count(one ^ other), SIEVE_BITS, expected)

@@ -79,7 +79,7 @@ def vectors() -> dict[str, Any]:
             for word in sieve_words(
                 [keys.sieve_key(island)] * 2,
                 [b"".join(handles)] * 2,
-                short_sketches(keys.sieve_sample_key(b"K" * 32), parts.record_sketch),
+                short_sketches([keys.sieve_key(island)] * 2, parts.record_sketch),
             )
         ],
         "sealed": [

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from kinlink_core.encoding.encode import split_fixed
 from kinlink_core.encoding.schema import packaged_schema, parse_schema
 from kinlink_core.wire import Refusal
 from kinlink_registry.disclosure import _Ledger
@@ -143,7 +144,12 @@ def test_chaining_reaches_further_than_the_colluder_s_own_islands() -> None:
     assert chained.within(view, 0.01) < chained.share
 
 
-def test_words_for_invented_handles_are_read_if_each_shows_other_bits(view: View) -> None:
-    reach = colluders.reach(view, chained=False).records
-    assert harvest.read(view, reach, colluders.COLLUDER, victims=6, drawn_anew=True) > 0.6
-    assert harvest.read(view, reach, colluders.COLLUDER, victims=6) < 0.4
+def test_invented_handles_show_an_island_s_bits_and_no_more(view: View) -> None:
+    opened = colluders.reach(view, chained=False).tokens
+    row = np.flatnonzero(opened[view.rows.token] & (view.rows.registry != colluders.COLLUDER))[:1]
+    truth = split_fixed(view.schema, view.secrets.fixed[view.secrets.record[row]]).record_sketch  # type: ignore[index]
+    for anew, least, most in ((False, 64, 64), (True, 1_500, 2_048)):
+        rng = np.random.default_rng(0)
+        bits, seen = harvest._harvest(view, row, colluders.COLLUDER, rng, drawn_anew=anew)
+        assert least <= seen.sum() <= most
+        assert (bits[seen] == np.unpackbits(truth, axis=1)[0, seen]).all()

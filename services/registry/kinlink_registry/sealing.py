@@ -64,12 +64,11 @@ def sieve(
     sieve_keys = {
         index: keys.sieve_key(key) for index, key in _island_keys(partner, islands).items()
     }
-    sample_key = keys.sieve_sample_key(partner.pair_key)
     for start in range(0, len(answered), CHUNK_ROWS):
         chunk = answered[start : start + CHUNK_ROWS]
         fixed, _ = opened.gather(schema, rows.refs[chunk])
-        short = short_sketches(sample_key, split_fixed(schema, fixed).record_sketch)
         chosen = [sieve_keys[index] for index in rows.island_index[chunk].tolist()]
+        short = short_sketches(chosen, split_fixed(schema, fixed).record_sketch)
         handles = partner.ordered(rows.own_handles[chunk], rows.partner_handles[chunk])
         pairs = [pair.tobytes() for pair in np.concatenate(handles, axis=1)]
         words[chunk] = sieve_words(chosen, pairs, short)

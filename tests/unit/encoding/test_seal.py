@@ -221,7 +221,7 @@ def test_sieve_words_compare_in_a_pair_and_nowhere_else() -> None:
         1 << np.arange(8)
     ).astype(np.uint8)
     island, handles = pair_keys(1000, "island"), pair_keys(1000, "handles")
-    short, short_noisy = (short_sketches(b"couple", each) for each in (records, noisy))
+    short, short_noisy = (short_sketches(island, each) for each in (records, noisy))
     words = sieve_words(island, handles, short)
     distance = np.bitwise_count(words ^ sieve_words(island, handles, short_noisy)) / 64
     assert abs(distance.mean() - 0.1) < 4 * np.sqrt(0.09 / 64_000)
@@ -241,15 +241,15 @@ def test_sieve_words_alone_are_uniform_also_in_one_island() -> None:
     assert uniform_bits(words.view(np.uint8))
 
 
-def test_two_registries_sieve_by_the_same_few_bits_of_every_record() -> None:
+def test_an_island_sieves_by_the_same_few_bits_of_every_record() -> None:
     rng = np.random.default_rng(4)
     records = rng.integers(0, 256, (500, 256), np.uint8)
-    short = short_sketches(b"couple", records)
+    short = short_sketches(pair_keys(1) * 500, records)
     bits = np.unpackbits(records, axis=1, bitorder="little")
     places = [np.flatnonzero((bits == column[:, None]).all(axis=0)) for column in short.T]
     assert [len(place) for place in places] == [1] * 64
     assert (np.concatenate(places) // 32 == np.arange(64)).all()
-    other = short_sketches(b"other couple", records)
+    other = short_sketches(pair_keys(1, "other") * 500, records)
     assert abs((short == other).mean() - 0.5) < 0.1
 
 

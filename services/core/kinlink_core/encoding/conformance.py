@@ -173,7 +173,7 @@ def _sealing(schema: Schema, columns: dict[str, Column], batch: EncodedBatch) ->
     values = [columns[each.name] for each in schema.fields]
     sealed = seal_pairs(schema, [_PAIR_KEY] * _ROWS, batch.fixed, values, _NULL_KEY)
     records = split_fixed(schema, batch.fixed).record_sketch
-    short = short_sketches(_PAIR_KEY, records)
+    short = short_sketches([_PAIR_KEY] * _ROWS, records)
     words = sieve_words([_PAIR_KEY] * _ROWS, [bytes(2 * keys.HANDLE_BYTES)] * _ROWS, short)
     return words.astype("<u8").tobytes() + b"".join(
         b"" if column is None else column.tobytes()

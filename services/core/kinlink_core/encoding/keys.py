@@ -199,13 +199,8 @@ def pair_island_key(registry_pair_key: bytes, blocking_key: bytes) -> bytes:
     return extract(registry_pair_key, blocking_key)
 
 
-def sieve_sample_key(registry_pair_key: bytes) -> bytes:
-    """Key that chooses which bits of its records a registry sieves by towards another; 32 bytes."""
-    return expand(registry_pair_key, b"sieve sample")
-
-
 def sieve_key(island_key: bytes) -> bytes:
-    """Key from which, with both handles, mask and order of sieve words follow; 32 bytes."""
+    """Key that chooses an island's sieve bits, and with both handles a pair's words; 32 bytes."""
     return expand(island_key, b"sieve")
 
 

@@ -12,8 +12,8 @@ of the sketch's bytes, a registry that knows the sketch keys reads both values o
 
 Sieve words are masked and put in order alike, under a key of the pair: under one key an island, a
 registry that knows eleven of its members reads the twelfth's bits. But which 64 bits of a record
-sketch they show is fixed for two registries and an epoch: the one that colludes with the linker
-gets these of a record, however often and for however many handles it has it asked.
+sketch they show is fixed for an island of two registries: the one that colludes with the linker
+gets these of a record and pass, however often and for however many handles it has it asked.
 
 Equality of categories and date parts is shown by 8-byte tags, hashed by a function drawn for the
 pair, presence by 2-byte tags. What is missing is random under a key of the vault, stable for the
@@ -272,14 +272,15 @@ def _tag(tagged: _Tagged, stream: _Reader, noise: _Reader) -> Bytes:
     return column
 
 
-def short_sketches(sample_key: bytes, record_sketches: Bytes) -> Bytes:
-    """The bits that two registries sieve by, one out of each 4 bytes of a record's sketch; (n, 64).
+def short_sketches(sieve_keys: Sequence[bytes], record_sketches: Bytes) -> Bytes:
+    """The bits that islands sieve by, one out of each 4 bytes of a record's sketch; (n, 64).
 
-    `sample_key` is `keys.sieve_sample_key`'s: the same bits of every record for a whole epoch.
+    Records of one island, and so under one of the n keys, show the same places of their sketches.
     """
-    (choice,) = _xof([sample_key], b"sample", SIEVE_BITS) & (_SIEVE_STRIDE_BYTES * 8 - 1)
+    choice = _xof(sieve_keys, b"sample", SIEVE_BITS) & (_SIEVE_STRIDE_BYTES * 8 - 1)
     position = np.arange(SIEVE_BITS) * _SIEVE_STRIDE_BYTES + (choice >> 3)
-    bits: Bytes = (record_sketches[:, position] >> (choice & 7)) & np.uint8(1)
+    sampled = np.take_along_axis(record_sketches, position, axis=1)
+    bits: Bytes = ((sampled >> (choice & 7)) & 1).astype(np.uint8)
     return bits
 
 
@@ -291,8 +292,6 @@ def sieve_words(
     `handle_pairs` are the 32 bytes of both handles, that of the registry whose name sorts first in
     front. The XOR of the words of the two sides of a pair has as many ones as their short sketches
     differ in; a word compares with that one other word and with nothing else.
-
-    Not guaranteed: two records that meet in two passes are as far apart in both.
     """
     rank_bytes = _RANK_BYTES * SIEVE_BITS
     seeds = [key + pair for key, pair in zip(sieve_keys, handle_pairs, strict=True)]
