@@ -83,8 +83,8 @@ def run_demo(
                 findings = find(client, federation, population, paths, view)
                 counts = {name: read_counts(supervisor.services[name]) for name in paths}
         show(console, findings, started, stopwatch, counts)
-        _show_door(console, started)
         if stay:
+            _show_door(console, started)
             _wait(console, supervisor, started, browser=browser)
     return findings.all_hold
 
