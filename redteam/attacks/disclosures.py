@@ -13,8 +13,8 @@ the first handle pair of two records is answered, others are "superseded". "Supe
 confirms guesses: the last result joins pairs across passes as R5 does, asks for both at once, and
 counts those that are told to be one.
 
-Classical: one id a record, so that all its blocking keys are joined from the start, which is also
-what a registry does that answers every handle with its subject.
+Classical: one id a record, so that all its blocking keys are joined from the start; named by T3's
+attack.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import numpy as np
 from kinlink_core.encoding.encode import LSH
 from kinlink_core.encoding.schema import SAMPLE_BITS
 
+from redteam.attacks.colours import one_id_named
 from redteam.attacks.repeats import matched, sightings
 from redteam.results import Result
 
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 R6_MAX: Final = {3: 0.01, 31: 0.20}
 R7_GAIN_MAX: Final = 0.01
-ONE_ID_MIN: Final = 0.50
+CLASSICAL_MIN: Final = 0.50
 
 
 def run(setting: Setting) -> list[Result]:
@@ -61,7 +62,7 @@ def run(setting: Setting) -> list[Result]:
 
     before, lying, untagged = share(shown), share(answered(view, everything)), share(everything)
     exact = share(answered(view, everything[~fuzzy(view)[everything]]))
-    one_id = one_id_unique(view)
+    classical = one_id_named(setting)
     links = unique(view, shown[view.disclosed.linked])[linked].mean()
     common = unique(view, answered(view, commonest_first(view)))[linked].mean()
     return [
@@ -71,8 +72,8 @@ def run(setting: Setting) -> list[Result]:
             "linked people whose joined islands nobody shares",
             float(unique(view, shown)[linked].mean()),
             target=R6_MAX.get(setting.registries),
-            classical=float(one_id[linked].mean()),
-            classical_min=None if setting.quick else ONE_ID_MIN,
+            classical=classical,
+            classical_min=CLASSICAL_MIN,
             detail=(
                 f"were links alone disclosed {links:.1%}, and in the commonest surroundings first"
                 f" {common:.1%}; classical: one id a record"
@@ -84,8 +85,8 @@ def run(setting: Setting) -> list[Result]:
             "people in islands made unique beyond the honest linkage",
             lying - before,
             target=R7_GAIN_MAX,
-            classical=float((one_id | alone)[everyone].mean()) - before,
-            classical_min=None if setting.quick else ONE_ID_MIN,
+            classical=classical,
+            classical_min=CLASSICAL_MIN,
             detail=(
                 f"unique after an honest linkage {before:.1%}, every handle {lying:.1%},"
                 f" of exact passes only {exact:.1%}, without record tags {untagged:.1%}"
@@ -133,21 +134,8 @@ def commonest_first(view: View) -> I64:
 def unique(view: View, shown: I64) -> Bools:
     """Whose signature, by the disclosed pairs `shown`, nobody shares; by person."""
     rows = np.unique(np.concatenate([view.pairs.left[shown], view.pairs.right[shown]]))
-    return _unshared(view, rows, surroundings(view))
-
-
-def one_id_unique(view: View) -> Bools:
-    """Whose signature nobody shares where all handles of a person are known to be one's."""
-    code = surroundings(view)
-    rows = np.flatnonzero(view.rows.level == 0)
-    lonely = rows[code[rows] < 0]
-    where = view.rows.pass_index[lonely].astype(np.int64) * 256 + view.rows.registry[lonely]
-    code[lonely] = int(code.max()) + 1 + where
-    return _unshared(view, rows, code)
-
-
-def _unshared(view: View, rows: I64, code: I64) -> Bools:
     person = view.population.person[view.secrets.record[rows]]
+    code = surroundings(view)
     # A signature is the sum of random numbers, one a kind of surroundings.
     weights = np.random.default_rng(0).integers(1, 2**63, int(code.max()) + 1, dtype=np.uint64)
     signature = np.zeros(view.population.persons, np.uint64)

@@ -27,7 +27,7 @@ import numpy.typing as npt
 from kinlink_core.encoding.encode import LSH, split_fixed
 from kinlink_core.encoding.schema import SAMPLE_BITS, SKETCH_BITS
 
-from redteam.attacks.colours import named, one_id_graph
+from redteam.attacks.colours import one_id_named
 from redteam.attacks.likeness import Items, claims
 from redteam.attacks.plaintext import Predictor, couples
 from redteam.encoded import encode
@@ -65,8 +65,7 @@ class Groups:
 def run(setting: Setting) -> list[Result]:
     """Full and half plaintext, on Kinlink and on the first design."""
     view = setting.view()
-    one_id = one_id_graph(view.population)
-    classical, _ = named(one_id, one_id_graph(view.population), view.population.persons)
+    classical = one_id_named(setting)
     found = []
     for name, share in (("R3", 1.0), ("R4", 0.5)):
         rng = np.random.default_rng([setting.seed, 34])
