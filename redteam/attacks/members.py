@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from kinlink_core.encoding import keys
-from kinlink_core.encoding.seal import SIEVE_BITS, seal_pairs, short_sketches, sieve_words
+from kinlink_core.encoding.seal import seal_pairs
+from kinlink_core.encoding.sieve import SIEVE_BITS, short_sketches, sieve_words
 from scipy.stats import binom
 
 from redteam.keyed import Known
