@@ -33,7 +33,9 @@ EVERY_KIND = [
     wire.IslandRows,
     wire.SieveAsk,
     wire.SieveRows,
+    wire.TaggedSieveRows,
     wire.PairAsk,
+    wire.DistanceProofs,
     wire.DiscloseAsk,
     wire.DisclosedRows,
 ]
@@ -127,7 +129,7 @@ def test_an_event_nobody_knows_is_refused(code: int) -> None:
 def test_a_refusal_nobody_knows_is_refused() -> None:
     for kind in (wire.SieveRows, wire.DisclosedRows):
         message = sample(kind).message()
-        message.refusal = bytes([0, 1, 8, 9, 0])
+        message.refusal = bytes([0, 1, 9, 10, 0])
         with pytest.raises(InvalidInputError, match="refusal holds an unknown code"):
             kind.read(message)
 

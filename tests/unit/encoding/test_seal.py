@@ -225,6 +225,11 @@ def test_a_record_tag_opens_only_for_its_pair_and_side() -> None:
             open_record_tag(wrong_key, side, text)
 
 
+def test_no_rows_are_sealed_as_easily() -> None:
+    for column in seal([], []).fields:
+        assert column.presence.shape == (0, 2)
+
+
 def test_columns_of_unequal_length_are_refused() -> None:
     fixed = ENCODER.encode({field.name: ["1960-05-01"] for field in SCHEMA.fields}).fixed
     with pytest.raises(ValueError, match="one length"):

@@ -138,7 +138,9 @@ def _noise(
     for field, column in zip(schema.fields, values, strict=True):
         # A partial date lacks some of its tags.
         if field.comparison == "date" or field.kind == "date":
-            incomplete |= np.array([value is None or len(value) < DAY_DIGITS for value in column])
+            incomplete |= np.array(
+                [value is None or len(value) < DAY_DIGITS for value in column], bool
+            )
     chosen = np.flatnonzero(incomplete)
     width = sum(_sealed_bytes(field) for field in schema.fields)
     noise = np.zeros((len(pair_keys), width), np.uint8)
