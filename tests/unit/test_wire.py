@@ -114,6 +114,15 @@ def test_a_frame_over_the_limit_is_refused() -> None:
         wire.SieveRows.read(zeros(rows + 1))
 
 
+def test_words_with_their_tags_are_cut_into_frames_that_fit() -> None:
+    rows = sample(wire.TaggedSieveRows, 5_000)
+    rows = replace(rows, refusal=np.zeros(5_000, np.uint8))
+    parts = [rows[part] for part in wire.frames(rows.rows, rows.row_bytes())]
+    assert [part.rows for part in parts] == [3_956, 1_044]
+    for part in parts:
+        assert wire.TaggedSieveRows.read(part.message()).rows == part.rows
+
+
 def zeros(rows: int) -> pb.SieveColumns:
     return pb.SieveColumns(word=bytes(8 * rows), refusal=bytes(rows))
 
