@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from kinlink.registry.v1 import registry_pb2 as pb
 from kinlink.registry.v1 import registry_pb2_grpc
+from kinlink_core.encoding.sieve import SIEVE_BITS, distance_max, prove_distances
+from kinlink_core.errors import KinlinkError
 from kinlink_core.runtime.channel import translated
 from kinlink_core.wire import (
     DisclosedRows,
+    DistanceProofs,
     ProofRows,
     RefinedRows,
     SealedRows,
     SieveRows,
+    TaggedSieveRows,
     TokenRows,
     read_stream,
 )
@@ -89,6 +93,15 @@ class Asker:
 
     def sieve(self, asked: Asked) -> SieveRows:
         """StreamSieve."""
+        found: SieveRows = self._sieve(asked, SieveRows)
+        return found
+
+    def tagged(self, asked: Asked) -> TaggedSieveRows:
+        """StreamSieve with the tags of all bits."""
+        found: TaggedSieveRows = self._sieve(asked, TaggedSieveRows)
+        return found
+
+    def _sieve(self, asked: Asked, kind: Any) -> Any:
         request = pb.StreamSieveRequest(
             linkage_id="redteam",
             epoch=self.epoch,
@@ -98,13 +111,47 @@ class Asker:
             handles=asked.own.tobytes(),
             partner_handles=asked.theirs.tobytes(),
             island_index=asked.index().tobytes(),
+            proofs=kind is TaggedSieveRows,
         )
         with translated("registry"):
-            (rows,) = read_stream(self.stub.StreamSieve(request), SieveRows.read)
-        return rows
+            parts = list(read_stream(self.stub.StreamSieve(request), kind.read))
+        return kind(
+            **{name: np.concatenate([getattr(part, name) for part in parts]) for name in kind.KINDS}
+        )
+
+    def proven(self, asked: Asked) -> Asked:
+        """The same pairs with the proofs that the partner's tags give, where it gives them."""
+        limit = self._limit(asked)
+        if limit == SIEVE_BITS:
+            return asked
+        count = len(asked.own)
+        try:
+            own, theirs = self.sieve(asked).word, asked.partner.tagged(asked.mirrored(self))
+        except KinlinkError:
+            proofs = DistanceProofs(np.zeros(count, np.uint8), np.zeros(count, np.uint32))
+        else:
+            distances = np.bitwise_count(own ^ theirs.word)
+            proofs = DistanceProofs(distances, prove_distances(own, theirs.distance_tags))
+        return replace(asked, proven=proofs)
+
+    def near(self, asked: Asked) -> Asked:
+        """Those pairs that are near enough to be sealed, with their proofs."""
+        asked = self.proven(asked)
+        if asked.proven is None:
+            return asked
+        rows = np.flatnonzero(asked.proven.distances <= self._limit(asked))
+        proofs = DistanceProofs(asked.proven.distances[rows], asked.proven.distance_proofs[rows])
+        own, theirs, island = asked.own[rows], asked.theirs[rows], asked.island[rows]
+        return replace(asked, own=own, theirs=theirs, island=island, proven=proofs)
+
+    def _limit(self, asked: Asked) -> int:
+        return distance_max(self.schema.passes[asked.pass_index].sieve_max)
 
     def seal(self, asked: Asked) -> SealedRows:
-        """StreamSealedPairs."""
+        """StreamSealedPairs; distances are proven first, unless the request comes with proofs."""
+        if asked.proven is None:
+            asked = self.proven(asked)
+        proofs: dict[str, Any] = {} if asked.proven is None else asked.proven.packed()
         request = pb.StreamSealedPairsRequest(
             linkage_id="redteam",
             epoch=self.epoch,
@@ -114,6 +161,7 @@ class Asker:
             own_handles=asked.own.tobytes(),
             partner_handles=asked.theirs.tobytes(),
             island_index=asked.index().tobytes(),
+            **proofs,
         )
         with translated("registry"):
             stream = read_stream(
@@ -190,7 +238,10 @@ class Feed:
 
 @dataclass
 class Asked:
-    """Rows of one pass as they are put to one registry; `island` indexes the islands."""
+    """Rows of one pass as they are put to one registry; `island` indexes the islands.
+
+    `partner` is the other registry, which is asked for the tags that prove distances.
+    """
 
     card: Any
     pass_index: int
@@ -200,6 +251,16 @@ class Asked:
     own: Ids
     theirs: Ids
     island: Any
+    partner: Asker
+    proven: DistanceProofs | None = None
+
+    def mirrored(self, asker: Asker) -> Asked:
+        """The same pairs as the partner is asked for them, with the proofs of the asker's."""
+        by_us = asker.prove(self.tokens, self.pass_index)
+        return replace(
+            self, card=asker.card, counts=by_us.counts, proofs=by_us.proofs, own=self.theirs,
+            theirs=self.own, partner=asker,
+        )  # fmt: skip
 
     def index(self) -> Any:
         """Island of each row, as it is sent."""
@@ -243,7 +304,17 @@ def meet(left: Asker, right: Asker, pass_index: int) -> Meeting:
     by_left, by_right = left.prove(tokens, pass_index), right.prove(tokens, pass_index)
     return Meeting(
         Asked(
-            right.card, pass_index, tokens, by_right.counts, by_right.proofs, own, others, island
+            right.card,
+            pass_index,
+            tokens,
+            by_right.counts,
+            by_right.proofs,
+            own,
+            others,
+            island,
+            right,
         ),
-        Asked(left.card, pass_index, tokens, by_left.counts, by_left.proofs, others, own, island),
+        Asked(
+            left.card, pass_index, tokens, by_left.counts, by_left.proofs, others, own, island, left
+        ),
     )

@@ -14,13 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from kinlink_core.encoding import keys
 from kinlink_core.encoding.encode import split_fixed
-from kinlink_core.encoding.seal import (
-    SAMPLE_BYTES,
-    SIEVE_BITS,
-    TAG_BYTES,
-    seal_pairs,
-    short_sketches,
-)
+from kinlink_core.encoding.seal import SAMPLE_BYTES, TAG_BYTES, seal_pairs
+from kinlink_core.encoding.sieve import NO_SIEVE, distance_max, short_sketches
 from kinlink_linker.compare import compare
 from kinlink_linker.duck import DuckLimits
 from kinlink_linker.islands import TokenRows, split_rows
@@ -164,7 +159,7 @@ def pairs_of(schema: Schema, encoded: Encoded, islands: Islands) -> Sieved:
     found = Sieved(
         left, right, rows.pass_index[left], rows.token[left], np.zeros(len(left), np.uint8)
     )
-    sieving = np.array([each.sieve_max < 1 for each in schema.passes])
+    sieving = np.array([each.sieve_max < NO_SIEVE for each in schema.passes])
     chosen = np.flatnonzero(sieving[found.pass_index])
     for start in range(0, len(chosen), PAIRS_SIEVED_AT_ONCE):
         part = chosen[start : start + PAIRS_SIEVED_AT_ONCE]
@@ -174,7 +169,7 @@ def pairs_of(schema: Schema, encoded: Encoded, islands: Islands) -> Sieved:
 
 def near(schema: Schema, pairs: Sieved) -> npt.NDArray[np.bool_]:
     """Which pairs an honest linker has sealed."""
-    limit = np.array([int(each.sieve_max * SIEVE_BITS + 1e-9) for each in schema.passes])
+    limit = np.array([distance_max(each.sieve_max) for each in schema.passes])
     return np.asarray(pairs.distance <= limit[pairs.pass_index])
 
 

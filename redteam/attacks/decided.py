@@ -177,7 +177,9 @@ class _Scene:
 
 
 def _answered(asker: Asker, asked: Asked) -> np.ndarray:
-    try:
-        return np.asarray(asker.seal(asked).refusal == Refusal.ANSWERED)
-    except KinlinkError:
-        return np.zeros(len(asked.own), bool)
+    """Which rows are sealed, or would be if their distance were proven: the sieve answers them."""
+    answered = np.zeros(len(asked.own), bool)
+    for call in (asker.seal, asker.sieve):
+        with suppress(KinlinkError):
+            answered |= call(asked).refusal == Refusal.ANSWERED
+    return answered

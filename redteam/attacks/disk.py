@@ -17,6 +17,7 @@ import shutil
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+from kinlink_core.wire import Refusal
 from kinlink_local.search import Seeker, searchable
 
 from redteam.asker import EPOCH, meet
@@ -103,10 +104,11 @@ def _sealed(made: Live, epoch: str) -> set[bytes]:
             continue
         for asker, asked in ((left, met.to_left), (right, met.to_right)):
             rows = asker.seal(asked)
-            found |= {row.tobytes() for row in rows.record_tag}
+            good = rows.refusal == Refusal.ANSWERED
+            found |= {row.tobytes() for row in rows.record_tag[good]}
             for column in rows.batch.fields:
                 if column.sketch is not None:
-                    found |= {row.tobytes() for row in column.sketch}
+                    found |= {row.tobytes() for row in column.sketch[good]}
             words = np.ascontiguousarray(asker.sieve(asked).word).view(np.uint8)
             found |= {word.tobytes() for word in words.reshape(-1, WORD_BYTES)}
     for asker in (left, right):

@@ -114,7 +114,7 @@ class _Scene:
         proofs = self.met.to_left.proofs[np.arange(len(alone)) % len(self.met.to_left.proofs)]
         counts, island = np.ones(len(alone), np.int64), np.arange(len(alone))
         card = self.right.card
-        return Asked(card, self.pass_index, tokens, counts, proofs, own, own, island)
+        return Asked(card, self.pass_index, tokens, counts, proofs, own, own, island, self.right)
 
     def _cards(self) -> Iterator[Any]:
         card = self.right.card

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from kinlink_core.encoding import keys
 from kinlink_core.encoding.encode import split_fixed
-from kinlink_core.encoding.seal import SIEVE_BITS, short_sketches, sieve_words
+from kinlink_core.encoding.sieve import SIEVE_BITS, short_sketches, sieve_words
 from kinlink_core.encoding.sketch import SKETCH_BYTES
 
 from redteam.keyed import Known

@@ -127,7 +127,7 @@ def _tokens(left: Asker, asked: Asked) -> tuple[Callable[[int], Any], Callable[[
 def _handles(
     lab: Laboratory, left: Asker, asked: Asked, rows: list[dict[str, str]]
 ) -> tuple[Callable[[int], Any], Callable[[int], Any]]:
-    some = _only(asked, np.arange(ROWS_A_CALL))
+    some = left.proven(_only(asked, np.arange(ROWS_A_CALL)))
     unknown = replace(some, own=ids([os.urandom(16) for _ in range(ROWS_A_CALL)]))
     lab.ingest(left.node.name, [{**row, "phone": "12922222222"} for row in rows])
     return lambda _: left.seal(some), lambda _: left.seal(unknown)

@@ -1,10 +1,12 @@
 """R13: one record sealed twice: as two versions, for two handles of a partner, for two partners.
 
 The attacker is a lying linker. A registry checks its own handle and the partner's proof, never the
-partner's handle, so the linker may have one record sealed under as many pair keys as it likes. It
-tries to join what it got: for every sealed row of one request the nearest row of another, by
-Hamming distance over all sketches, tags and presence, and by sieve words. Joined rows would be
-averaged into the sketch itself. First design: one key an island, where equal rows are simply equal.
+partner's handle, so the linker may have one record sieved under as many pair keys as it likes. To
+have it sealed it needs the partner's tags for that very pair, which it does not get for a handle of
+its own making. It tries to join what it got: for every row of one request the nearest row of
+another, by Hamming distance over all sketches, tags and presence, and by sieve words. Joined rows
+would be averaged into the sketch itself. First design: one key an island, where equal rows are
+simply equal.
 
 An updated record must not be sealed under its old handle again: that row differs from the new one
 by what changed.
@@ -52,8 +54,8 @@ def run(setting: Setting) -> list[Result]:
     with twins(rows, 3) as lab, lab.serving() as askers:
         left, right, third = askers.values()
         index = left.schema.pass_index(PASS)
-        asked = meet(left, right, index).to_left
-        other = meet(left, third, index).to_left
+        asked = left.near(meet(left, right, index).to_left)
+        other = left.near(meet(left, third, index).to_left)
         joined = {
             "for two handles of one partner": _joined(left, asked, replace(asked), repeats),
             "towards two partners": _joined(left, asked, other, repeats),
@@ -101,7 +103,8 @@ def _joined(left: Asker, one: Asked, other: Asked, repeats: int) -> float:
 
 
 def _only(asked: Asked, rows: npt.NDArray[np.int64]) -> Asked:
-    return replace(asked, own=asked.own[rows], theirs=asked.theirs[rows], island=asked.island[rows])
+    own, theirs, island = asked.own[rows], asked.theirs[rows], asked.island[rows]
+    return replace(asked, own=own, theirs=theirs, island=island, proven=None)
 
 
 def _nearest(one: SealedRows | SieveRows, other: SealedRows | SieveRows) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -285,6 +286,39 @@ def test_sieve_words_for_another_number_of_handles_are_refused(scene: Scene, row
         scene.peer.sieve("id", EPOCH, pair_request(3))
 
 
+def tagged_columns(rows: int) -> pb.SieveColumns:
+    tags = np.arange(64 * rows, dtype="<u4").tobytes()
+    return pb.SieveColumns(word=bytes(8 * rows), refusal=bytes(rows), distance_tags=tags)
+
+
+def test_tags_are_asked_for_by_name_and_joined(scene: Scene) -> None:
+    script = scene.registry.script
+    script["StreamSieve"] = stream(pb.StreamSieveResponse, tagged_columns(2), tagged_columns(1))
+    found = scene.peer.sieve("id", EPOCH, pair_request(3), proofs=True)
+    assert found.tags[:, 0].tolist() == [0, 64, 0]
+    assert [request.proofs for request in scene.registry.asked["StreamSieve"]] == [True]
+    script["StreamSieve"] = stream(pb.StreamSieveResponse, sieve_columns(3))
+    assert scene.peer.sieve("id", EPOCH, pair_request(3)).tags.shape == (3, 0)
+
+
+def test_words_without_the_tags_asked_for_are_refused(scene: Scene) -> None:
+    scene.registry.script["StreamSieve"] = stream(pb.StreamSieveResponse, sieve_columns(3))
+    with lost(Reason.REQUEST_MALFORMED):
+        scene.peer.sieve("id", EPOCH, pair_request(3), proofs=True)
+
+
+def test_pairs_are_sealed_with_the_proofs_they_come_with(scene: Scene) -> None:
+    answer = stream(pb.StreamSealedPairsResponse, sealed_columns(2))
+    scene.registry.script["StreamSealedPairs"] = answer
+    proofs = wire.DistanceProofs(np.array([3, 4], np.uint8), np.array([5, 6], np.uint32))
+    scene.peer.seal("id", EPOCH, pair_request(2))
+    scene.peer.seal("id", EPOCH, replace(pair_request(2), proofs=proofs))
+    without, request = scene.registry.asked["StreamSealedPairs"]
+    assert not without.distances + without.distance_proofs
+    assert request.distances == bytes([3, 4])
+    assert request.distance_proofs == bytes([5, 0, 0, 0, 6, 0, 0, 0])
+
+
 def test_an_unknown_refusal_is_refused(scene: Scene) -> None:
     scene.registry.script["StreamSieve"] = stream(pb.StreamSieveResponse, sieve_columns(1, 99))
     with lost(Reason.REQUEST_MALFORMED):
@@ -306,7 +340,10 @@ def test_a_request_refused_as_a_whole_counts_as_all_its_rows_refused(
     script = scene.registry.script
     script["StreamSieve"] = script["StreamSealedPairs"] = [error]
     script["DiscloseSubjects"] = error
-    assert set(scene.peer.sieve("id", EPOCH, pair_request(3)).refusal) == {refusal}
+    for proofs in (False, True):
+        found = scene.peer.sieve("id", EPOCH, pair_request(3), proofs=proofs)
+        assert set(found.refusal) == {refusal}
+        assert found.tags.shape == (3, 64 if proofs else 0)
     assert set(scene.peer.seal("id", EPOCH, pair_request(3)).refusal) == {refusal}
     assert set(scene.peer.disclose("id", EPOCH, disclose_request(3)).refusal) == {refusal}
 

@@ -191,7 +191,7 @@ def test_exactly_the_decided_pairs_are_refused_in_a_new_epoch_once_the_partner_h
     theirs = crossed.theirs.copy()
     theirs[row] = theirs[other]
     crossed = dataclasses.replace(crossed, theirs=theirs)
-    assert left.seal(crossed).refusal[row] == Refusal.ANSWERED
+    assert left.sieve(crossed).refusal[row] == Refusal.ANSWERED
 
 
 def test_what_is_said_about_decided_pairs_tells_the_linker_neither_names_nor_how_many(

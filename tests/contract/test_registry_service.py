@@ -304,7 +304,7 @@ def test_an_island_above_its_cap_is_not_proved_and_not_answered(tmp_path: Path) 
         assert proof.counts.tolist() == [2]
         asked = Asked(
             right.card, 0, tokens, proof.counts, proof.proofs,
-            ids(ours), ids([b"x" * 16] * 3), np.zeros(3),
+            ids(ours), ids([b"x" * 16] * 3), right, np.zeros(3),
         )  # fmt: skip
         assert left.sieve(asked).refusal.tolist() == [Refusal.ABOVE_CAP] * 3
         must(
@@ -351,6 +351,7 @@ def test_finer_tokens_can_be_proved_and_sealed_like_any_others(
     asked = Asked(
         right.card, 0, tokens, proof.counts, proof.proofs,
         np.array([of_ours[t] for t in shared]), np.array([of_theirs[t] for t in shared]),
+        right,
     )  # fmt: skip
     assert not left.seal(asked).refusal.any()
 
@@ -444,7 +445,7 @@ def test_a_record_with_two_partners_keeps_one_subject(tmp_path: Path) -> None:
         proof, ours_proof = right.prove(tokens, 0), left.prove(tokens, 0)
         to_right = Asked(
             left.card, 0, tokens, ours_proof.counts, ours_proof.proofs,
-            ids(theirs[token]), own, np.zeros(2),
+            ids(theirs[token]), own, left, np.zeros(2),
         )  # fmt: skip
         tags = right.seal(to_right).record_tag
         answer = left.disclose(right.card, own, ids(theirs[token]), tags)
@@ -555,14 +556,17 @@ def test_a_pair_decided_in_one_epoch_is_not_disclosed_in_the_next(tmp_path: Path
         met = meet(left, right)
         link = published(met, disclosed_both(met))
         link.verdict = pb.VERDICT_CONFIRMED
-        left.publish(link)
         rig.share(left.node.home.root, right.node.home.root, epoch="2026-12")
         for linker in (left, right):
             linker.node.epochs.sync()
             linker.epoch = "2026-12"
         assert [p.epoch for p in left.profile().profiles] == ["2026-12", "2026-11"]
         met = meet(left, right)
+        # Sealed before the verdict: after it neither side answers for the pair.
         tags = right.seal(met.to_right).record_tag
+        left.epoch = "2026-11"
+        left.publish(link)
+        left.epoch = "2026-12"
         answer = left.disclose(right.card, met.to_left.own, met.to_left.theirs, tags)
         assert (answer.refusal == Refusal.DECIDED).sum() == 1
 

@@ -130,7 +130,7 @@ def tokens(watched: Watched, after: int = 0) -> set[bytes]:
 
 
 def sealed_rows(watched: Watched) -> set[bytes]:
-    """Sealed sketches and record tags, and sieve words, as registries sent them."""
+    """Sealed sketches, record tags, sieve words and their tags, as registries sent them."""
     record = watched.federation.record
     found: set[bytes] = set()
     for content in record.of("StreamSealedPairs"):
@@ -138,8 +138,9 @@ def sealed_rows(watched: Watched) -> set[bytes]:
         for packed in (columns.record_tag, *(field.sketch for field in columns.fields)):
             found |= {packed[i : i + 32] for i in range(0, len(packed), 32)}
     for content in record.of("StreamSieve"):
-        words = pb.StreamSieveResponse.FromString(content).columns.word
-        found |= {words[i : i + 8] for i in range(0, len(words), 8)}
+        columns = pb.StreamSieveResponse.FromString(content).columns
+        for packed, width in ((columns.word, 8), (columns.distance_tags, 32)):
+            found |= {packed[i : i + width] for i in range(0, len(packed), width)}
     return found
 
 

@@ -16,7 +16,8 @@ from kinlink_core.encoding import chance, keys
 from kinlink_core.encoding.encode import Encoder, split_fixed
 from kinlink_core.encoding.normalize import normalize_column
 from kinlink_core.encoding.schema import parse_schema
-from kinlink_core.encoding.seal import seal_pairs, seal_record_tag, short_sketches, sieve_words
+from kinlink_core.encoding.seal import seal_pairs, seal_record_tag
+from kinlink_core.encoding.sieve import distance_tags, short_sketches, sieve_words
 
 VECTORS = Path(__file__).parent / "encoding_v1.json"
 SCHEMA_TEXT = """
@@ -60,6 +61,9 @@ def vectors() -> dict[str, Any]:
     pair = keys.pair_key(island, *handles)
     values = [columns[field.name] for field in schema.fields]
     sealed = seal_pairs(schema, [pair, pair], batch.fixed, values, b"n" * 32)
+    sieve_keys, handle_pairs = [keys.sieve_key(island)] * 2, [b"".join(handles)] * 2
+    short = short_sketches([keys.sieve_key(island)] * 2, parts.record_sketch)
+    words = sieve_words(sieve_keys, handle_pairs, short)
     drawn = chance.draw(schedule, b"K" * 32, "a", [bytes([i]) * 16 for i in range(20)], 10)
     return {
         "canonical": columns,
@@ -74,14 +78,11 @@ def vectors() -> dict[str, Any]:
         "field_keys": {f.name: schedule.field_key(f.name).hex() for f in schema.fields},
         "sketches": [[digest(bytes(s)) for s in row] for row in parts.sketches],
         "record_sketches": [digest(bytes(s)) for s in parts.record_sketch],
-        "sieve_words": [
-            f"{word:016x}"
-            for word in sieve_words(
-                [keys.sieve_key(island)] * 2,
-                [b"".join(handles)] * 2,
-                short_sketches([keys.sieve_key(island)] * 2, parts.record_sketch),
-            )
-        ],
+        "sieve_words": [f"{word:016x}" for word in words],
+        "distance_tags": {
+            side: distance_tags(sieve_keys, handle_pairs, words, of_left=of_left).tobytes().hex()
+            for side, of_left in (("left", True), ("right", False))
+        },
         "sealed": [
             {
                 "presence": column.presence.tobytes().hex(),

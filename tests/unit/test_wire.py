@@ -33,7 +33,9 @@ EVERY_KIND = [
     wire.IslandRows,
     wire.SieveAsk,
     wire.SieveRows,
+    wire.TaggedSieveRows,
     wire.PairAsk,
+    wire.DistanceProofs,
     wire.DiscloseAsk,
     wire.DisclosedRows,
 ]
@@ -112,6 +114,15 @@ def test_a_frame_over_the_limit_is_refused() -> None:
         wire.SieveRows.read(zeros(rows + 1))
 
 
+def test_words_with_their_tags_are_cut_into_frames_that_fit() -> None:
+    rows = sample(wire.TaggedSieveRows, 5_000)
+    rows = replace(rows, refusal=np.zeros(5_000, np.uint8))
+    parts = [rows[part] for part in wire.frames(rows.rows, rows.row_bytes())]
+    assert [part.rows for part in parts] == [3_956, 1_044]
+    for part in parts:
+        assert wire.TaggedSieveRows.read(part.message()).rows == part.rows
+
+
 def zeros(rows: int) -> pb.SieveColumns:
     return pb.SieveColumns(word=bytes(8 * rows), refusal=bytes(rows))
 
@@ -127,7 +138,7 @@ def test_an_event_nobody_knows_is_refused(code: int) -> None:
 def test_a_refusal_nobody_knows_is_refused() -> None:
     for kind in (wire.SieveRows, wire.DisclosedRows):
         message = sample(kind).message()
-        message.refusal = bytes([0, 1, 8, 9, 0])
+        message.refusal = bytes([0, 1, 9, 10, 0])
         with pytest.raises(InvalidInputError, match="refusal holds an unknown code"):
             kind.read(message)
 

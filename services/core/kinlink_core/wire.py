@@ -55,6 +55,7 @@ from kinlink_core.encoding.seal import (
     SealedBatch,
     SealedColumn,
 )
+from kinlink_core.encoding.sieve import SIEVE_BITS
 from kinlink_core.runtime.cards import Card
 from kinlink_core.runtime.limits import FRAME_BYTES_MAX
 
@@ -67,6 +68,7 @@ __all__ = [
     "FRAME_BYTES_MAX",
     "DiscloseAsk",
     "DisclosedRows",
+    "DistanceProofs",
     "FeedEvent",
     "IslandRows",
     "PairAsk",
@@ -76,6 +78,7 @@ __all__ = [
     "SealedRows",
     "SieveAsk",
     "SieveRows",
+    "TaggedSieveRows",
     "TokenRows",
     "card_message",
     "check_equal_rows",
@@ -95,6 +98,7 @@ __all__ = [
 SEALED_TAG: Final = Kind("u1", SEALED_TAG_BYTES)
 PRESENCE: Final = Kind("u1", PRESENCE_TAG_BYTES)
 SKETCH: Final = Kind("u1", SAMPLE_BYTES)
+DISTANCE_TAGS: Final = Kind("<u4", SIEVE_BITS)
 
 
 class FeedEvent(IntEnum):
@@ -117,6 +121,7 @@ class Refusal(IntEnum):
     WITHHELD = 6
     SUPERSEDED = 7
     ABOVE_CAP = 8
+    SIEVE_REFUSED = 9
 
 
 @dataclass(frozen=True)
@@ -212,6 +217,15 @@ class SieveRows(Rows):
 
 
 @dataclass(frozen=True)
+class TaggedSieveRows(SieveRows):
+    """Sieve words with the tags of their bits (`SieveColumns` of a request for proofs)."""
+
+    distance_tags: U32  # (n, 64)
+
+    KINDS: ClassVar[Mapping[str, Kind]] = {**SieveRows.KINDS, "distance_tags": DISTANCE_TAGS}
+
+
+@dataclass(frozen=True)
 class PairAsk(Rows):
     """The rows of a `StreamSealedPairsRequest`; `island_index` points into its islands."""
 
@@ -225,6 +239,17 @@ class PairAsk(Rows):
         "partner_handles": ID,
         "island_index": UINT32,
     }
+
+
+@dataclass(frozen=True)
+class DistanceProofs(Rows):
+    """What a `StreamSealedPairsRequest` proves: a row a pair, or none in a pass without a sieve."""
+
+    distances: U8
+    distance_proofs: U32
+
+    MESSAGE = pb.StreamSealedPairsRequest
+    KINDS: ClassVar[Mapping[str, Kind]] = {"distances": UINT8, "distance_proofs": UINT32}
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from kinlink_core.runtime.cards import Card
-    from kinlink_core.wire import SealedRows
+    from kinlink_core.wire import DistanceProofs, SealedRows
 
     from kinlink_linker.domain import F64, U8, U16, U32, U64, Ids
 
@@ -105,11 +105,15 @@ class SieveWords:
 
     words: U64
     refusal: U8
+    tags: U32  # (n, 64) distance tags, or (n, 0) where no proofs were asked for
 
 
 @dataclass(frozen=True)
 class PairRequest:
-    """Pairs to sieve or to seal: own and partner handles, each in an island named by index."""
+    """Pairs to sieve or to seal: own and partner handles, each in an island named by index.
+
+    To be sealed they want proofs of their distances, where the pass has a sieve.
+    """
 
     partner: Card
     pass_index: int
@@ -117,6 +121,7 @@ class PairRequest:
     own: Ids
     others: Ids
     island_index: U32
+    proofs: DistanceProofs | None = None
 
 
 @dataclass(frozen=True)
@@ -201,8 +206,10 @@ class RegistryPeer(Protocol):
     def refine(self, epoch: str, pass_index: int, level: int, tokens: Ids) -> Refined:
         """Ask for finer tokens under tokens of the level above."""
 
-    def sieve(self, linkage_id: str, epoch: str, request: PairRequest) -> SieveWords:
-        """Ask for the masked words of one side of pairs."""
+    def sieve(
+        self, linkage_id: str, epoch: str, request: PairRequest, *, proofs: bool = False
+    ) -> SieveWords:
+        """Ask for the masked words of one side of pairs; with `proofs` also for their tags."""
 
     def seal(self, linkage_id: str, epoch: str, request: PairRequest) -> SealedRows:
         """Ask for one side of pairs."""

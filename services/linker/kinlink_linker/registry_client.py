@@ -20,6 +20,7 @@ from kinlink_core import wire
 from kinlink_core.encoding import keys
 from kinlink_core.encoding.chance import CHANCE_PAIRS_MAX
 from kinlink_core.encoding.decisions import MESSAGE_BYTES_MAX as DECISIONS_BYTES_MAX
+from kinlink_core.encoding.sieve import SIEVE_BITS
 from kinlink_core.errors import (
     CancelledError,
     DeadlineError,
@@ -195,8 +196,10 @@ class GrpcRegistryPeer:
             joined([ids_of(part.token) for part in parts], no_ids()),
         )
 
-    def sieve(self, linkage_id: str, epoch: str, request: PairRequest) -> SieveWords:
-        """Ask for the masked words of one side of pairs."""
+    def sieve(
+        self, linkage_id: str, epoch: str, request: PairRequest, *, proofs: bool = False
+    ) -> SieveWords:
+        """Ask for the masked words of one side of pairs; with `proofs` also for their tags."""
         message = pb.StreamSieveRequest(
             linkage_id=linkage_id,
             epoch=epoch,
@@ -206,18 +209,24 @@ class GrpcRegistryPeer:
             handles=packed(request.own).tobytes(),
             partner_handles=packed(request.others).tobytes(),
             island_index=request.island_index.astype("<u4").tobytes(),
+            proofs=proofs,
             purpose=self._errand.purpose,
         )
         rows = len(request.own)
-        read = wire.SieveRows.read
+        no_tags = np.zeros((rows, SIEVE_BITS if proofs else 0), np.uint32)
+        read = wire.TaggedSieveRows.read if proofs else wire.SieveRows.read
         try:
             parts = self._rows(self._stub.StreamSieve, message, read, epoch, rows)
         except KinlinkError as error:
-            return SieveWords(np.zeros(rows, np.uint64), refused_whole(error, rows))
+            return SieveWords(np.zeros(rows, np.uint64), refused_whole(error, rows), no_tags)
         words = joined([part.word for part in parts], np.empty(0, np.uint64))
         refusal = joined([part.refusal for part in parts], np.empty(0, np.uint8))
         expect_rows(len(refusal), rows)
-        return SieveWords(words, refusal)
+        if proofs:
+            return SieveWords(
+                words, refusal, joined([part.distance_tags for part in parts], no_tags[:0])
+            )
+        return SieveWords(words, refusal, no_tags)
 
     def seal(self, linkage_id: str, epoch: str, request: PairRequest) -> wire.SealedRows:
         """Ask for one side of pairs."""
@@ -231,6 +240,7 @@ class GrpcRegistryPeer:
             partner_handles=packed(request.others).tobytes(),
             island_index=request.island_index.astype("<u4").tobytes(),
             purpose=self._errand.purpose,
+            **({} if request.proofs is None else request.proofs.packed()),
         )
         rows = len(request.own)
         try:

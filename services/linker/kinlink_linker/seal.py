@@ -1,4 +1,4 @@
-"""Fetch both sides of candidate pairs, sealed for each pair alone, and compare them.
+"""Prove candidate pairs near, fetch both sides, sealed for each pair alone, and compare them.
 
 A chunk lives in memory while it is reduced to comparison levels and is then dropped; what is kept
 of a pair is one small integer a field, its two handles and the two record tags that the registries
@@ -19,7 +19,7 @@ from kinlink_core.wire import Refusal
 from kinlink_linker.arrays import slices_of
 from kinlink_linker.compare import compare
 from kinlink_linker.federation import Ask
-from kinlink_linker.peer import Islands, PairRequest
+from kinlink_linker.prove import Prover
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from kinlink_core.wire import SealedRows
 
     from kinlink_linker.domain import I64, U8, Bools, Ids
-    from kinlink_linker.peer import RegistryPeer
+    from kinlink_linker.peer import PairRequest, RegistryPeer
     from kinlink_linker.run import Run
     from kinlink_linker.sieve import CandidatePairs
 
@@ -75,7 +75,8 @@ class Sealer:
                 f"{total} candidate pairs are more than the limit of {pairs_max} (pairs_max); "
                 "lower the caps or sieve_max of the schema, or raise the limit.",
             )
-        shuffled = [_shuffled(each) for each in candidates if each.count]
+        shuffled = Prover(self.run).prove([_shuffled(each) for each in candidates if each.count])
+        total = sum(each.count for each in shuffled)
         self.run.progress.expect(total)
         chunks: dict[int, list[ComparedPairs]] = {}
         one_side: dict[tuple[int, int], SealedRows] = {}
@@ -100,28 +101,11 @@ class Sealer:
         for number, pairs in enumerate(candidates):
             for part in slices_of(pairs.count, PAIRS_A_REQUEST):
                 for side in ("left", "right"):
-                    request = self._request(pairs, part, side)
-                    own = pairs.islands.left if side == "left" else pairs.islands.right
+                    own, partner = pairs.sides(side)
+                    card = self.run.federation.descriptions[partner].card
+                    request = pairs.request(side, part, card)
                     call = partial(_seal_at, self.run.linkage_id, self.run.epoch, request)
                     yield Ask(own, (number, part.start, side), call)
-
-    def _request(self, pairs: CandidatePairs, part: slice, side: str) -> PairRequest:
-        islands = pairs.islands
-        named, index = np.unique(pairs.island[part], return_inverse=True)
-        if side == "left":
-            partner, shown = islands.right, islands.shown_to_left
-            own, others = pairs.left[part], pairs.right[part]
-        else:
-            partner, shown = islands.left, islands.shown_to_right
-            own, others = pairs.right[part], pairs.left[part]
-        return PairRequest(
-            self.run.federation.descriptions[partner].card,
-            islands.pass_index,
-            Islands(shown.token[named], shown.partner_count[named], shown.proof[named]),
-            own,
-            others,
-            index.astype(np.uint32),
-        )
 
     def _compare(
         self, pairs: CandidatePairs, part: slice, left: SealedRows, right: SealedRows
@@ -161,7 +145,7 @@ def only(rows: SealedRows, which: Bools) -> SealedBatch:
 def _shuffled(pairs: CandidatePairs) -> CandidatePairs:
     """The same pairs in random order, so that a request tells nothing by its order."""
     order: I64 = np.random.default_rng().permutation(pairs.count)
-    return type(pairs)(pairs.islands, pairs.island[order], pairs.left[order], pairs.right[order])
+    return pairs.take(order)
 
 
 def _joined(parts: list[ComparedPairs]) -> ComparedPairs:

@@ -1,7 +1,8 @@
 """Pairs inside islands that are near enough to be sealed: 64 masked bits a side, compared by XOR.
 
 A word is comparable only with that of the other side of its pair. What is left after this is what
-the registries are asked to seal. No sealed field is seen here.
+the registries are asked to seal. A pass that lets every distance through has its words not even
+fetched. No sealed field is seen here.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-from kinlink_core.encoding.seal import SIEVE_BITS
-from kinlink_core.wire import Refusal
+from kinlink_core.encoding.sieve import SIEVE_BITS, distance_max
+from kinlink_core.wire import DistanceProofs, Refusal
 
 from kinlink_linker.arrays import runs, slices_by_weight, slices_of
 from kinlink_linker.federation import Ask
@@ -21,8 +22,10 @@ from kinlink_linker.peer import Islands, PairRequest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from kinlink_core.runtime.cards import Card
+
     from kinlink_linker.candidates import PairIslands
-    from kinlink_linker.domain import I64, U32, Ids
+    from kinlink_linker.domain import I64, U8, U32, Ids
     from kinlink_linker.peer import RegistryPeer, SieveWords
     from kinlink_linker.run import Run
 
@@ -31,8 +34,33 @@ PAIRS_A_REQUEST = 8_192
 PAIRS_EXPANDED_AT_ONCE = 2_000_000
 # Both sides of a few chunks are in flight at once.
 CHUNKS_AHEAD = 4
-# A pass that lets every distance through has its words not even fetched.
-NO_SIEVE = 1.0
+
+
+@dataclass(frozen=True)
+class DistancesProven:
+    """Sieve distances of pairs, and what proves them to either side; one a row of all arrays."""
+
+    distance: U8
+    to_left: U32
+    to_right: U32
+
+    @classmethod
+    def joined(cls, parts: list[DistancesProven]) -> DistancesProven:
+        """The rows of all parts."""
+        return cls(
+            np.concatenate([np.empty(0, np.uint8), *(part.distance for part in parts)]),
+            np.concatenate([np.empty(0, np.uint32), *(part.to_left for part in parts)]),
+            np.concatenate([np.empty(0, np.uint32), *(part.to_right for part in parts)]),
+        )
+
+    def take(self, rows: I64) -> DistancesProven:
+        """Some rows, in their order."""
+        return DistancesProven(self.distance[rows], self.to_left[rows], self.to_right[rows])
+
+    def shown(self, side: str, part: slice) -> DistanceProofs:
+        """What one side is shown of some rows."""
+        proofs = self.to_left if side == "left" else self.to_right
+        return DistanceProofs(self.distance[part], proofs[part])
 
 
 @dataclass(frozen=True)
@@ -43,11 +71,40 @@ class CandidatePairs:
     island: U32  # (n,)
     left: Ids  # (n, 2) handles
     right: Ids  # (n, 2)
+    proofs: DistancesProven | None = None  # of n pairs; None before, and in a pass without a sieve
 
     @property
     def count(self) -> int:
         """How many pairs there are."""
         return len(self.island)
+
+    def take(self, rows: I64) -> CandidatePairs:
+        """Some pairs, in the order of the rows."""
+        proofs = None if self.proofs is None else self.proofs.take(rows)
+        island, left, right = self.island[rows], self.left[rows], self.right[rows]
+        return CandidatePairs(self.islands, island, left, right, proofs)
+
+    def sides(self, side: str) -> tuple[str, str]:
+        """Names of the registry on a side and of its partner."""
+        left, right = self.islands.left, self.islands.right
+        return (left, right) if side == "left" else (right, left)
+
+    def request(self, side: str, part: slice, partner: Card) -> PairRequest:
+        """What a side is asked about some rows."""
+        named, index = np.unique(self.island[part], return_inverse=True)
+        own, others = self.left[part], self.right[part]
+        shown = self.islands.shown_to_left
+        if side != "left":
+            own, others, shown = others, own, self.islands.shown_to_right
+        return PairRequest(
+            partner,
+            self.islands.pass_index,
+            Islands(shown.token[named], shown.partner_count[named], shown.proof[named]),
+            own,
+            others,
+            index.astype(np.uint32),
+            None if self.proofs is None else self.proofs.shown(side, part),
+        )
 
 
 @dataclass(frozen=True)
@@ -82,8 +139,7 @@ class Siever:
 
     def _limit(self, kept: _Kept) -> int:
         """Largest number of differing bits that passes."""
-        fraction = self.run.schema.passes[kept.islands.pass_index].sieve_max
-        return SIEVE_BITS if fraction >= NO_SIEVE else int(fraction * SIEVE_BITS + 1e-9)
+        return distance_max(self.run.schema.passes[kept.islands.pass_index].sieve_max)
 
     def _asks(self, sieved: list[_Kept]) -> Iterator[Ask[tuple[_Chunk, str], SieveWords]]:
         for kept in sieved:

@@ -14,7 +14,7 @@ import numpy as np
 from kinlink_core.errors import InvalidInputError, Reason, UnavailableError
 from kinlink_core.wire import ProofRows, RefinedRows, Refusal, SealedRows, SieveRows, TokenRows
 
-from kinlink_registry import chance, decisions, disclosure, feed, islands, quotas, sealing
+from kinlink_registry import chance, decisions, disclosure, feed, islands, quotas, sealing, sieving
 from kinlink_registry.absence import ABSENT
 
 if TYPE_CHECKING:
@@ -22,7 +22,14 @@ if TYPE_CHECKING:
 
     from kinlink_core.encoding.schema import Pass
     from kinlink_core.runtime.cards import Card
-    from kinlink_core.wire import DiscloseAsk, DisclosedRows, IslandRows, PairAsk, SieveAsk
+    from kinlink_core.wire import (
+        DiscloseAsk,
+        DisclosedRows,
+        DistanceProofs,
+        IslandRows,
+        PairAsk,
+        SieveAsk,
+    )
 
     from kinlink_registry.columns import Bytes
     from kinlink_registry.epochs import Epoch
@@ -134,8 +141,9 @@ def sieve(
     pass_index: int,
     claims: IslandRows,
     ask: SieveAsk,
+    proofs: bool,
 ) -> tuple[Partner, SieveRows]:
-    """Sieve words of own handles in pairs inside proven islands."""
+    """Sieve words of own handles in pairs inside proven islands; with `proofs` also their tags."""
     cap = node.cap(_pass(node, pass_index))
     with node.vault.reading() as session:
         served = node.epochs.served(session, epoch)
@@ -164,8 +172,8 @@ def sieve(
     rows = sealing.PairRows(
         located.ref, ask.handles, ask.partner_handles, ask.island_index, refusal
     )
-    words = sealing.sieve(node.schema, partner, checked, opened, rows)
-    return partner, SieveRows(words, refusal)
+    asked = sieving.Sieve(node.schema, partner, checked, opened)
+    return partner, asked.tagged(rows) if proofs else asked.words(rows)
 
 
 def exchange_decisions(
@@ -194,9 +202,12 @@ def seal(
     pass_index: int,
     claims: IslandRows,
     ask: PairAsk,
+    proofs: DistanceProofs,
 ) -> tuple[Partner, SealedStream]:
-    """One side of pairs, sealed pair by pair."""
-    cap = node.cap(_pass(node, pass_index))
+    """One side of pairs that are proven to be near, sealed pair by pair."""
+    blocking_pass = _pass(node, pass_index)
+    cap = node.cap(blocking_pass)
+    limit = sieving.limit_of(blocking_pass, proofs, ask.rows)
     cipher = node.vault.cipher
     with node.vault.reading() as session:
         served = node.epochs.served(session, epoch)
@@ -218,6 +229,11 @@ def seal(
         refs = located.ref[refusal == Refusal.ANSWERED]
         opened = node.shelf.fetch(session, served, refs)
         tags = sealing.record_tags(session, cipher, refs)
+    rows = sealing.PairRows(
+        located.ref, ask.own_handles, ask.partner_handles, ask.island_index, refusal
+    )
+    if limit is not None:
+        sieving.Sieve(node.schema, partner, checked, opened).refuse_unproven(rows, proofs, limit)
     with node.vault.writing() as session:
         quotas.charge_sealing(
             session,
@@ -229,9 +245,6 @@ def seal(
             refusal=refusal,
         )
     islands.refuse_if_all(refusal)
-    rows = sealing.PairRows(
-        located.ref, ask.own_handles, ask.partner_handles, ask.island_index, refusal
-    )
     frames = sealing.seal(
         node.schema,
         partner,

@@ -1,4 +1,4 @@
-"""The registry's side of sieving and sealing: rows of a request in, masked rows out.
+"""The registry's side of sealing: rows of a request in, sealed rows out.
 
 Refused rows carry random bytes, so that their place in the answer tells only their refusal. What is
 sealed, and under which keys, is `kinlink_core.encoding.seal`'s business.
@@ -13,15 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 from kinlink_core.encoding import keys
-from kinlink_core.encoding.encode import split_fixed
 from kinlink_core.encoding.seal import (
     SEALED_TAG_BYTES,
     SealedBatch,
     SealedColumn,
     seal_pairs,
     seal_record_tag,
-    short_sketches,
-    sieve_words,
 )
 from kinlink_core.wire import FRAME_BYTES_MAX, Refusal, SealedRows
 
@@ -55,26 +52,6 @@ class PairRows:
     refusal: Refusals
 
 
-def sieve(
-    schema: Schema, partner: Partner, islands: Islands, opened: Opened, rows: PairRows
-) -> npt.NDArray[np.uint64]:
-    """64 masked bits a pair; `opened` holds at least the records of the answered rows."""
-    words = np.frombuffer(bytearray(os.urandom(8 * len(rows.refs))), np.uint64)
-    answered = np.flatnonzero(rows.refusal == Refusal.ANSWERED)
-    sieve_keys = {
-        index: keys.sieve_key(key) for index, key in _island_keys(partner, islands).items()
-    }
-    for start in range(0, len(answered), CHUNK_ROWS):
-        chunk = answered[start : start + CHUNK_ROWS]
-        fixed, _ = opened.gather(schema, rows.refs[chunk])
-        chosen = [sieve_keys[index] for index in rows.island_index[chunk].tolist()]
-        short = short_sketches(chosen, split_fixed(schema, fixed).record_sketch)
-        handles = partner.ordered(rows.own_handles[chunk], rows.partner_handles[chunk])
-        pairs = [pair.tobytes() for pair in np.concatenate(handles, axis=1)]
-        words[chunk] = sieve_words(chosen, pairs, short)
-    return words
-
-
 def seal(
     schema: Schema,
     partner: Partner,
@@ -90,7 +67,7 @@ def seal(
 
     `opened` and `tags` hold at least the records of the answered rows.
     """
-    island_keys = _island_keys(partner, islands)
+    by_island = island_keys(partner, islands)
     step = chunk_rows(schema)
     for start in range(0, len(rows.refs), step):
         part = slice(start, start + step)
@@ -98,7 +75,7 @@ def seal(
         good = np.flatnonzero(refusal == Refusal.ANSWERED)
         refs = rows.refs[part][good]
         pair_keys = [
-            keys.pair_key(island_keys[index], *partner.ordered(own_handle, partner_handle))
+            keys.pair_key(by_island[index], *partner.ordered(own_handle, partner_handle))
             for index, own_handle, partner_handle in zip(
                 rows.island_index[part][good].tolist(),
                 id_bytes(rows.own_handles[part][good]),
@@ -168,7 +145,8 @@ def _rows_of(items: list[bytes], width: int) -> Bytes:
     return np.frombuffer(b"".join(items), np.uint8).reshape(len(items), width)
 
 
-def _island_keys(partner: Partner, islands: Islands) -> dict[int, bytes]:
+def island_keys(partner: Partner, islands: Islands) -> dict[int, bytes]:
+    """IK_AB of each island that was not refused, by its index."""
     return {
         index: keys.pair_island_key(partner.pair_key, key)
         for index, key in enumerate(islands.blocking_keys)

@@ -16,12 +16,12 @@ from kinlink_core.runtime.purpose import check_purpose
 from kinlink_core.runtime.server import Service
 from kinlink_core.wire import (
     DiscloseAsk,
+    DistanceProofs,
     IslandRows,
     PairAsk,
     RefinedRows,
     Refusal,
     SieveAsk,
-    SieveRows,
     card_message,
     fixed16,
     frames,
@@ -175,7 +175,7 @@ class RegistryServicer(registry_pb2_grpc.RegistryServiceServicer):
         request: pb.StreamSieveRequest,
         context: Any,  # noqa: ARG002
     ) -> Iterator[pb.StreamSieveResponse]:
-        """Masked words inside proven islands."""
+        """Masked words inside proven islands, and the tags that prove their distances."""
         self._asker(request)
         partner, rows = answers.sieve(
             self._node,
@@ -185,9 +185,11 @@ class RegistryServicer(registry_pb2_grpc.RegistryServiceServicer):
             pass_index=request.pass_index,
             claims=IslandRows.read(request.islands),
             ask=SieveAsk.read(request),
+            proofs=request.proofs,
         )
-        self._account("StreamSieve", "sieve", request, partner.name, rows.refusal)
-        parts = (rows[part] for part in frames(rows.rows, SieveRows.row_bytes()))
+        stage = "distance" if request.proofs else "sieve"
+        self._account("StreamSieve", stage, request, partner.name, rows.refusal)
+        parts = (rows[part] for part in frames(rows.rows, rows.row_bytes()))
         header = stream_pb2.StreamHeader(epoch=request.epoch, rows=rows.rows)
         yield from write_stream(pb.StreamSieveResponse, header, parts)
 
@@ -232,6 +234,7 @@ class RegistryServicer(registry_pb2_grpc.RegistryServiceServicer):
             pass_index=request.pass_index,
             claims=IslandRows.read(request.islands),
             ask=PairAsk.read(request),
+            proofs=DistanceProofs.read(request),
         )
         self._account("StreamSealedPairs", "seal", request, partner.name, stream.refusal)
         header = stream_pb2.StreamHeader(epoch=request.epoch, rows=stream.rows)

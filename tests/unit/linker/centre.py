@@ -74,12 +74,12 @@ class Centre:
         self.home = home
         self.fakes = {each.name: each for each in fakes}
         self.peers: list[FakePeer] = []
-        own = OwnProfile(FEDERATION, SCHEMA.fingerprint(), "v1", "plain")
+        own = OwnProfile(FEDERATION, fakes[0].schema.fingerprint(), "v1", "plain")
         self.metrics = LinkerMetrics(CollectorRegistry())
         self.journal = Journal(AuditLog(home / "audit.jsonl"))
         self.node = Node(
             home,
-            SCHEMA,
+            fakes[0].schema,
             own,
             NodeLimits(
                 DuckLimits("256MB", 1),

@@ -16,6 +16,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from kinlink_core.encoding.schema import Schema, parse_schema
 from kinlink_core.encoding.seal import SAMPLE_BYTES, SealedBatch, SealedColumn
+from kinlink_core.encoding.sieve import (
+    SIEVE_BITS,
+    distance_max,
+    distance_tags,
+    verify_distances,
+)
 from kinlink_core.errors import (
     BrokenStreamError,
     KinlinkError,
@@ -312,9 +318,20 @@ class FakePeer:
             as_ids([row[2] for row in rows]),
         )
 
-    def sieve(self, _linkage_id: str, _epoch: str, request: PairRequest) -> SieveWords:
-        registry = self._enter("sieve", request)
+    def sieve(
+        self, _linkage_id: str, _epoch: str, request: PairRequest, *, proofs: bool = False
+    ) -> SieveWords:
+        registry = self._enter("tags" if proofs else "sieve", request)
         refusal = self._refusals(request.partner, request.islands, request.own, request)
+        words = self._words(request, refusal)
+        if not proofs:
+            return SieveWords(words, refusal, np.empty((len(words), 0), np.uint32))
+        of_left = registry.name < request.partner.registry
+        tags = distance_tags(*self._sieve_keys(request), words, of_left=of_left)
+        return SieveWords(words, refusal, tags)
+
+    def _words(self, request: PairRequest, refusal: np.ndarray) -> np.ndarray:
+        registry = self._registry
         words = np.zeros(len(refusal), np.uint64)
         tokens = as_bytes(request.islands.token)
         for row, handle in enumerate(as_bytes(request.own)):
@@ -324,7 +341,30 @@ class FakePeer:
                 token = tokens[request.island_index[row]]
                 mask = int.from_bytes(digest("mask", token, size=8), "little")
                 words[row] = word ^ mask
-        return SieveWords(words, refusal)
+        return words
+
+    def _sieve_keys(self, request: PairRequest) -> tuple[list[bytes], list[bytes]]:
+        """A key that both sides have, and both handles in one order, of each pair."""
+        names = sorted((self._registry.name, request.partner.registry))
+        handles = zip(as_bytes(request.own), as_bytes(request.others), strict=True)
+        key = digest("sieve key", *names, size=32)
+        return [key] * len(request.own), [b"".join(sorted(pair)) for pair in handles]
+
+    def _refuse_unproven(self, request: PairRequest, refusal: np.ndarray) -> None:
+        """Refuse pairs that a real registry would not believe to be near."""
+        limit = distance_max(self._registry.schema.passes[request.pass_index].sieve_max)
+        assert (request.proofs is None) == (limit == SIEVE_BITS)
+        if request.proofs is None:
+            return
+        proven = verify_distances(
+            *self._sieve_keys(request),
+            self._words(request, refusal),
+            request.proofs.distances,
+            request.proofs.distance_proofs,
+            of_left=self._registry.name > request.partner.registry,
+        )
+        near = proven & (request.proofs.distances <= limit)
+        refusal[(refusal == Refusal.ANSWERED) & ~near] = Refusal.SIEVE_REFUSED
 
     def seal(self, _linkage_id: str, _epoch: str, request: PairRequest) -> SealedRows:
         registry = self._enter("seal", request)
@@ -333,6 +373,7 @@ class FakePeer:
         for row, handles in enumerate(zip(own, others, strict=True)):
             if refusal[row] == Refusal.ANSWERED and handles in registry.decided_handles():
                 refusal[row] = Refusal.DECIDED
+        self._refuse_unproven(request, refusal)
         people = [
             registry.records[registry.handles[handle].record]
             if handle in registry.handles

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # What is asked at each stage that asks registries for something.
-METHODS = ("describe", "feed", "feed_frame", "prove", "sieve", "seal", "disclose")
+METHODS = ("describe", "feed", "feed_frame", "prove", "sieve", "tags", "seal", "disclose")
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import random
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,14 +14,18 @@ from click.testing import CliRunner
 from kinlink.registry.v1 import registry_pb2 as pb
 from kinlink.registry.v1 import registry_pb2_grpc
 from kinlink_core.encoding.schema import Schema, load_schema
+from kinlink_core.encoding.sieve import SIEVE_BITS, distance_max, prove_distances
+from kinlink_core.errors import KinlinkError
 from kinlink_core.runtime.channel import open_channel, translated
 from kinlink_core.runtime.files import write_file
 from kinlink_core.wire import (
     DisclosedRows,
+    DistanceProofs,
     ProofRows,
     RefinedRows,
     SealedRows,
     SieveRows,
+    TaggedSieveRows,
     TokenRows,
     read_stream,
 )
@@ -217,7 +222,7 @@ class Linker:
         with translated("registry"):
             return list(read_stream(self.stub.RefineTokens(request), RefinedRows.read))
 
-    def sieve(self, asked: Asked) -> SieveRows:
+    def sieve(self, asked: Asked, *, proofs: bool = False) -> SieveRows:
         request = pb.StreamSieveRequest(
             linkage_id="linkage",
             purpose=self.purpose,
@@ -228,12 +233,35 @@ class Linker:
             handles=asked.own.tobytes(),
             partner_handles=asked.theirs.tobytes(),
             island_index=asked.index().tobytes(),
+            proofs=proofs,
         )
+        read = TaggedSieveRows.read if proofs else SieveRows.read
         with translated("registry"):
-            (rows,) = read_stream(self.stub.StreamSieve(request), SieveRows.read)
+            (rows,) = read_stream(self.stub.StreamSieve(request), read)
         return rows
 
+    def proven(self, asked: Asked) -> Asked:
+        """The same pairs with proofs of their distances; with false ones where one is refused."""
+        if distance_max(self.schema.passes[asked.pass_index].sieve_max) == SIEVE_BITS:
+            return asked
+        count = len(asked.own)
+        try:
+            own = self.sieve(asked).word
+            theirs = asked.partner.sieve(asked.mirrored(self), proofs=True)
+            assert isinstance(theirs, TaggedSieveRows)
+        except KinlinkError:
+            proofs = DistanceProofs(np.zeros(count, np.uint8), np.zeros(count, np.uint32))
+        else:
+            proofs = DistanceProofs(
+                np.bitwise_count(own ^ theirs.word), prove_distances(own, theirs.distance_tags)
+            )
+        return dataclasses.replace(asked, proven=proofs)
+
     def seal(self, asked: Asked) -> SealedRows:
+        """One side of pairs; their distances are proven first, unless the request has proofs."""
+        if asked.proven is None:
+            asked = self.proven(asked)
+        proofs = {} if asked.proven is None else asked.proven.packed()
         request = pb.StreamSealedPairsRequest(
             linkage_id="linkage",
             purpose=self.purpose,
@@ -244,6 +272,7 @@ class Linker:
             own_handles=asked.own.tobytes(),
             partner_handles=asked.theirs.tobytes(),
             island_index=asked.index().tobytes(),
+            **proofs,
         )
         with translated("registry"):
             stream = read_stream(
@@ -336,7 +365,17 @@ class Asked:
     proofs: np.ndarray
     own: np.ndarray
     theirs: np.ndarray
+    partner: Linker
     island: np.ndarray | None = None
+    proven: DistanceProofs | None = None
+
+    def mirrored(self, asker: Linker) -> Asked:
+        """The same pairs as the partner is asked for them, with today's proofs of the asker's."""
+        by_us = asker.prove(self.tokens, self.pass_index)
+        return dataclasses.replace(
+            self, card=asker.card, counts=by_us.counts, proofs=by_us.proofs, own=self.theirs,
+            theirs=self.own, partner=asker,
+        )  # fmt: skip
 
     def index(self) -> np.ndarray:
         if self.island is not None:
@@ -385,10 +424,10 @@ def meet(left: Linker, right: Linker, pass_index: int = 0) -> Meeting:
         right_handles,
         Asked(
             right.card, pass_index, tokens, by_right.counts, by_right.proofs,
-            ids(left_handles), ids(right_handles),
+            ids(left_handles), ids(right_handles), right,
         ),
         Asked(
             left.card, pass_index, tokens, by_left.counts, by_left.proofs,
-            ids(right_handles), ids(left_handles),
+            ids(right_handles), ids(left_handles), left,
         ),
     )  # fmt: skip

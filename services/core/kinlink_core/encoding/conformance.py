@@ -11,7 +11,7 @@ other: the first that differs is the cause, the others follow from it.
 | normalise/FIELD | raw canaries in canonical form, under the field's options |
 | sketch/FIELD | tokens and sketch, and the values behind tags |
 | blocking/PASS | blocking inputs, before any key server |
-| sealing | sieve words and sealed pairs |
+| sealing | sieve words, distance tags and sealed pairs |
 | key-server/PASS | the key server's answers; absent in plain mode |
 
 The digests do not depend on the schema's fingerprint, so they name what a fingerprint only tells
@@ -34,7 +34,8 @@ from kinlink_core.encoding.canary import canary_columns
 from kinlink_core.encoding.encode import Encoder, split_fixed
 from kinlink_core.encoding.features import tag_value
 from kinlink_core.encoding.schema import Field, FieldKind, Schema
-from kinlink_core.encoding.seal import seal_pairs, short_sketches, sieve_words
+from kinlink_core.encoding.seal import seal_pairs
+from kinlink_core.encoding.sieve import distance_tags, short_sketches, sieve_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -174,8 +175,11 @@ def _sealing(schema: Schema, columns: dict[str, Column], batch: EncodedBatch) ->
     sealed = seal_pairs(schema, [_PAIR_KEY] * _ROWS, batch.fixed, values, _NULL_KEY)
     records = split_fixed(schema, batch.fixed).record_sketch
     short = short_sketches([_PAIR_KEY] * _ROWS, records)
-    words = sieve_words([_PAIR_KEY] * _ROWS, [bytes(2 * keys.HANDLE_BYTES)] * _ROWS, short)
-    return words.astype("<u8").tobytes() + b"".join(
+    pairs = [bytes(2 * keys.HANDLE_BYTES)] * _ROWS
+    words = sieve_words([_PAIR_KEY] * _ROWS, pairs, short)
+    tags = distance_tags([_PAIR_KEY] * _ROWS, pairs, words, of_left=True)
+    shown = words.astype("<u8").tobytes() + tags.astype("<u4").tobytes()
+    return shown + b"".join(
         b"" if column is None else column.tobytes()
         for each in sealed.fields
         for column in (each.presence, each.sketch, each.tags)

@@ -1,4 +1,4 @@
-"""What the linker gets to compare: sieve words inside an island, and pairs sealed one by one.
+"""What the linker gets to compare of pairs that passed the sieve, each sealed for itself alone.
 
 A sketch has 256 bytes; a sealed field has 128 bits, one bit out of each two bytes, at positions, in
 an order and under a mask that the pair key's XOF (SHAKE-128) yields. So the positions are distinct
@@ -9,11 +9,6 @@ by construction, the two sides of a pair sample the same ones, and
 while one side alone, or the same record in another pair, is uniformly random. The order matters as
 much as the mask: the XOR of the two sides has no mask left, and where its bits stand in the order
 of the sketch's bytes, a registry that knows the sketch keys reads both values out of it.
-
-Sieve words are masked and put in order alike, under a key of the pair: under one key an island, a
-registry that knows eleven of its members reads the twelfth's bits. But which 64 bits of a record
-sketch they show is fixed for an island of two registries: the one that colludes with the linker
-gets these of a record and pass, however often and for however many handles it has it asked.
 
 Equality of categories and date parts is shown by 8-byte tags, hashed by a function drawn for the
 pair, presence by 2-byte tags. What is missing is random under a key of the vault, stable for the
@@ -36,34 +31,29 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from kinlink_core.encoding import keys
+from kinlink_core.encoding._draws import RANK_BYTES, Reader, shuffled, xof
 from kinlink_core.encoding.dates import DAY_DIGITS
 from kinlink_core.encoding.encode import Column, split_fixed
 from kinlink_core.encoding.features import tag_value
 from kinlink_core.encoding.schema import SAMPLE_BITS
-from kinlink_core.encoding.sketch import SKETCH_BYTES, Bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from kinlink_core.encoding.schema import Field, Schema
+    from kinlink_core.encoding.sketch import Bytes
 
 SAMPLE_BYTES = SAMPLE_BITS // 8
 PRESENCE_TAG_BYTES = 2
 TAG_BYTES = 8
 RECORD_TAG_BYTES = 16
 SEALED_TAG_BYTES = RECORD_TAG_BYTES + 16
-SIEVE_BITS = 64
 
 # One nibble of the XOF chooses a bit of 16, the rest is the mask.
 _CHOICE_BYTES = SAMPLE_BITS // 2
 _SAMPLE_XOF_BYTES = _CHOICE_BYTES + SAMPLE_BYTES
 # Two multipliers and two addends of 64 bits.
 _TAG_XOF_BYTES = 4 * TAG_BYTES
-_SIEVE_STRIDE_BYTES = SKETCH_BYTES // SIEVE_BITS
-# A bit goes to the place of its 16-bit random rank among all ranks; ties by place.
-_RANK_BYTES = 2
-# Bits that are carried to their places by one sort: what is left of 32 bits beside rank and place.
-_CARRIED_BITS = 8
 _NONCE_ZERO = bytes(12)
 
 
@@ -107,7 +97,7 @@ def seal_pairs(
     if not len(pair_keys) == len(fixed) or any(len(column) != len(fixed) for column in values):
         raise ValueError("pair keys, fixed parts and values must have one length")
     drawn = sum(_xof_bytes(field) for field in schema.fields)
-    stream = _Reader(_xof(pair_keys, b"seal", drawn + _RANK_BYTES * SAMPLE_BITS))
+    stream = Reader(xof(pair_keys, b"seal", drawn + RANK_BYTES * SAMPLE_BITS))
     noise = _noise(schema, pair_keys, parts.present, values, null_key)
     columns = []
     sealed = iter(_sealed_sketches(schema, parts.sketches, stream))
@@ -126,18 +116,6 @@ def seal_pairs(
     return SealedBatch(tuple(columns))
 
 
-class _Reader:
-    """Hands out the columns of a byte matrix from left to right."""
-
-    def __init__(self, matrix: Bytes) -> None:
-        self._matrix = matrix
-        self._at = 0
-
-    def take(self, width: int) -> Bytes:
-        start, self._at = self._at, self._at + width
-        return self._matrix[:, start : self._at]
-
-
 def _xof_bytes(field: Field) -> int:
     sample = _SAMPLE_XOF_BYTES if field.has_sketch else 0
     return PRESENCE_TAG_BYTES + sample + _TAG_XOF_BYTES * len(field.tags)
@@ -148,48 +126,44 @@ def _sealed_bytes(field: Field) -> int:
     return PRESENCE_TAG_BYTES + sample + TAG_BYTES * len(field.tags)
 
 
-def _xof(seal_keys: Sequence[bytes], purpose: bytes, length: int) -> Bytes:
-    shake = hashlib.shake_128
-    stream = b"".join([shake(key + purpose).digest(length) for key in seal_keys])
-    return np.frombuffer(stream, np.uint8).reshape(len(seal_keys), length)
-
-
 def _noise(
     schema: Schema,
     pair_keys: Sequence[bytes],
     present: npt.NDArray[np.bool_],
     values: Sequence[Column],
     null_key: bytes,
-) -> _Reader:
+) -> Reader:
     """Bytes for what is missing, fixed for (vault, pair); rows that miss nothing stay zero."""
     incomplete = ~present.all(axis=1)
     for field, column in zip(schema.fields, values, strict=True):
         # A partial date lacks some of its tags.
         if field.comparison == "date" or field.kind == "date":
-            incomplete |= np.array([value is None or len(value) < DAY_DIGITS for value in column])
+            incomplete |= np.array(
+                [value is None or len(value) < DAY_DIGITS for value in column], bool
+            )
     chosen = np.flatnonzero(incomplete)
     width = sum(_sealed_bytes(field) for field in schema.fields)
     noise = np.zeros((len(pair_keys), width), np.uint8)
-    noise[chosen] = _xof([null_key + pair_keys[i] for i in chosen.tolist()], b"null", width)
-    return _Reader(noise)
+    noise[chosen] = xof([null_key + pair_keys[i] for i in chosen.tolist()], b"null", width)
+    return Reader(noise)
 
 
-def _overwrite(column: Bytes, missing: npt.NDArray[np.bool_], noise: _Reader) -> None:
+def _overwrite(column: Bytes, missing: npt.NDArray[np.bool_], noise: Reader) -> None:
     random = noise.take(column.shape[1])
     column[missing] = random[missing]
 
 
-def _sealed_sketches(schema: Schema, sketches: Bytes, stream: _Reader) -> list[Bytes]:
+def _sealed_sketches(schema: Schema, sketches: Bytes, stream: Reader) -> list[Bytes]:
     """The sampled, shuffled and masked bits of each sketched field, (n, 16)."""
     draws = [stream.take(_SAMPLE_XOF_BYTES) for field in schema.fields if field.has_sketch]
-    ranks = stream.take(_RANK_BYTES * SAMPLE_BITS)
+    ranks = stream.take(RANK_BYTES * SAMPLE_BITS)
     sampled = [
         _sample(sketch, draw[:, :_CHOICE_BYTES])
         for sketch, draw in zip(np.moveaxis(sketches, 1, 0), draws, strict=True)
     ]
     return [
         np.packbits(bits, axis=1) ^ draw[:, _CHOICE_BYTES:]
-        for bits, draw in zip(_shuffled(sampled, ranks), draws, strict=True)
+        for bits, draw in zip(shuffled(sampled, ranks), draws, strict=True)
     ]
 
 
@@ -200,27 +174,6 @@ def _sample(sketches: Bytes, nibbles: Bytes) -> Bytes:
     choice[:, 1::2] = nibbles >> 4
     pairs_of_bytes = np.ascontiguousarray(sketches).view("<u2")
     return ((pairs_of_bytes >> choice) & np.uint16(1)).astype(np.uint8)
-
-
-def _shuffled(columns: Sequence[Bytes], ranks: Bytes) -> Iterator[Bytes]:
-    """Columns of (n, bits) zeros and ones, each row in the order of its (n, 2 · bits) random ranks.
-
-    All columns of a row are shuffled alike. Sorting the ranks with the bits in their lowest places
-    carries the bits along, which takes a tenth of the time of an `argsort`.
-    """
-    rows, bits = len(ranks), ranks.shape[1] // _RANK_BYTES
-    # From the lowest byte: the bits that are carried, the place, the rank.
-    slots = np.empty((rows, bits, 2 + _RANK_BYTES), np.uint8)
-    slots[:, :, 1] = np.arange(bits)
-    slots[:, :, 2:] = ranks.reshape(rows, bits, _RANK_BYTES)
-    for start in range(0, len(columns), _CARRIED_BITS):
-        group = columns[start : start + _CARRIED_BITS]
-        carried = slots.copy()
-        carried[:, :, 0] = sum(column << number for number, column in enumerate(group))
-        carried.view("<u4").sort(axis=1)
-        placed = np.ascontiguousarray(carried[:, :, 0])
-        for number in range(len(group)):
-            yield placed >> np.uint8(number) & np.uint8(1)
 
 
 @dataclass(frozen=True)
@@ -253,7 +206,7 @@ def _digest(field: Field, tag: str, canonical: str | None) -> int | None:
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
 
 
-def _tag(tagged: _Tagged, stream: _Reader, noise: _Reader) -> Bytes:
+def _tag(tagged: _Tagged, stream: Reader, noise: Reader) -> Bytes:
     """Hash digests, 32 bits at a time, by a function that the XOF draws for this pair and tag.
 
     Multiply-shift, (a·x + b mod 2^64) >> 32, is strongly universal for 32-bit x (Dietzfelbinger,
@@ -270,37 +223,6 @@ def _tag(tagged: _Tagged, stream: _Reader, noise: _Reader) -> Bytes:
     column = np.ascontiguousarray(tag).reshape(len(tagged.digest), TAG_BYTES)
     _overwrite(column, tagged.missing, noise)
     return column
-
-
-def short_sketches(sieve_keys: Sequence[bytes], record_sketches: Bytes) -> Bytes:
-    """The bits that islands sieve by, one out of each 4 bytes of a record's sketch; (n, 64).
-
-    Records of one island, and so under one of the n keys, show the same places of their sketches.
-    """
-    choice = _xof(sieve_keys, b"sample", SIEVE_BITS) & (_SIEVE_STRIDE_BYTES * 8 - 1)
-    position = np.arange(SIEVE_BITS) * _SIEVE_STRIDE_BYTES + (choice >> 3)
-    sampled = np.take_along_axis(record_sketches, position, axis=1)
-    bits: Bytes = ((sampled >> (choice & 7)) & 1).astype(np.uint8)
-    return bits
-
-
-def sieve_words(
-    sieve_keys: Sequence[bytes], handle_pairs: Sequence[bytes], short: Bytes
-) -> npt.NDArray[np.uint64]:
-    """The bits of (n, 64) `short_sketches`, shuffled and masked pair by pair; (n,) uint64.
-
-    `handle_pairs` are the 32 bytes of both handles, that of the registry whose name sorts first in
-    front. The XOR of the words of the two sides of a pair has as many ones as their short sketches
-    differ in; a word compares with that one other word and with nothing else.
-    """
-    rank_bytes = _RANK_BYTES * SIEVE_BITS
-    seeds = [key + pair for key, pair in zip(sieve_keys, handle_pairs, strict=True)]
-    stream = _Reader(_xof(seeds, b"sieve", SIEVE_BITS // 8 + rank_bytes))
-    mask = np.ascontiguousarray(stream.take(SIEVE_BITS // 8)).view("<u8").reshape(-1)
-    (bits,) = _shuffled([short], stream.take(rank_bytes))
-    words = np.ascontiguousarray(np.packbits(bits, axis=1)).view("<u8").reshape(-1)
-    masked: npt.NDArray[np.uint64] = (words ^ mask).astype(np.uint64)
-    return masked
 
 
 def seal_record_tag(pair_key: bytes, side: str, tag: bytes) -> bytes:

@@ -153,7 +153,8 @@ class RegistryMetrics(_Group):
         )
         self.answered_rows = self._counter(
             "kinlink_registry_answered_rows",
-            "Rows answered to the linker, by stage (prove, refine, sieve, seal, chance, disclose).",
+            "Rows answered to the linker, by stage"
+            " (prove, refine, sieve, distance, seal, chance, disclose).",
             "stage", "partner",
         )  # fmt: skip
         self.refused_rows = self._counter(

@@ -409,7 +409,8 @@ Global___IslandColumns: _TypeAlias = IslandColumns  # noqa: Y015
 @_typing.final
 class StreamSieveRequest(_message.Message):
     """Why a row was not answered: 0 answered, 1 unknown handle, 2 retired handle, 3 proof refused,
-    4 pair already decided, 5 over quota, 6 withheld by policy, 7 superseded, 8 island above its cap.
+    4 pair already decided, 5 over quota, 6 withheld by policy, 7 superseded, 8 island above its cap,
+    9 distance not proven, or too large to be sealed.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -422,6 +423,7 @@ class StreamSieveRequest(_message.Message):
     HANDLES_FIELD_NUMBER: _builtins.int
     ISLAND_INDEX_FIELD_NUMBER: _builtins.int
     PARTNER_HANDLES_FIELD_NUMBER: _builtins.int
+    PROOFS_FIELD_NUMBER: _builtins.int
     PURPOSE_FIELD_NUMBER: _builtins.int
     linkage_id: _builtins.str
     epoch: _builtins.str
@@ -432,6 +434,8 @@ class StreamSieveRequest(_message.Message):
     """uint32, index into `islands`"""
     partner_handles: _builtins.bytes
     """16 bytes, the partner's handle of each pair"""
+    proofs: _builtins.bool
+    """Also answer the tags from which the partner is proven how far apart a pair is."""
     purpose: _builtins.str
     """Why the linkage is made: a short code word, which a registry's policy may refuse."""
     @_builtins.property
@@ -449,11 +453,12 @@ class StreamSieveRequest(_message.Message):
         handles: _builtins.bytes = ...,
         island_index: _builtins.bytes = ...,
         partner_handles: _builtins.bytes = ...,
+        proofs: _builtins.bool = ...,
         purpose: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["islands", b"islands", "partner", b"partner"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "handles", b"handles", "island_index", b"island_index", "islands", b"islands", "linkage_id", b"linkage_id", "partner", b"partner", "partner_handles", b"partner_handles", "pass_index", b"pass_index", "purpose", b"purpose"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "handles", b"handles", "island_index", b"island_index", "islands", b"islands", "linkage_id", b"linkage_id", "partner", b"partner", "partner_handles", b"partner_handles", "pass_index", b"pass_index", "proofs", b"proofs", "purpose", b"purpose"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -497,19 +502,25 @@ class SieveColumns(_message.Message):
 
     WORD_FIELD_NUMBER: _builtins.int
     REFUSAL_FIELD_NUMBER: _builtins.int
+    DISTANCE_TAGS_FIELD_NUMBER: _builtins.int
     word: _builtins.bytes
     """uint64; random where refused"""
     refusal: _builtins.bytes
     """uint8"""
+    distance_tags: _builtins.bytes
+    """64 × uint32 below 2^31 - 1, one a bit of `word` from the lowest; random where refused. Empty
+    unless proofs were asked for.
+    """
     def __init__(
         self,
         *,
         word: _builtins.bytes = ...,
         refusal: _builtins.bytes = ...,
+        distance_tags: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["refusal", b"refusal", "word", b"word"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["distance_tags", b"distance_tags", "refusal", b"refusal", "word", b"word"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -595,6 +606,8 @@ class StreamSealedPairsRequest(_message.Message):
     OWN_HANDLES_FIELD_NUMBER: _builtins.int
     PARTNER_HANDLES_FIELD_NUMBER: _builtins.int
     ISLAND_INDEX_FIELD_NUMBER: _builtins.int
+    DISTANCES_FIELD_NUMBER: _builtins.int
+    DISTANCE_PROOFS_FIELD_NUMBER: _builtins.int
     PURPOSE_FIELD_NUMBER: _builtins.int
     linkage_id: _builtins.str
     epoch: _builtins.str
@@ -605,6 +618,14 @@ class StreamSealedPairsRequest(_message.Message):
     """16 bytes"""
     island_index: _builtins.bytes
     """uint32"""
+    distances: _builtins.bytes
+    """uint8, bits in which the sieve words of each pair differ. This and the next are empty in a pass
+    without a sieve.
+    """
+    distance_proofs: _builtins.bytes
+    """uint32 below 2^31 - 1: Σ (1 - 2·u)·t over the bits u of this registry's word and the partner's
+    distance tags t, modulo 2^31 - 1
+    """
     purpose: _builtins.str
     """As in StreamSieveRequest."""
     @_builtins.property
@@ -622,11 +643,13 @@ class StreamSealedPairsRequest(_message.Message):
         own_handles: _builtins.bytes = ...,
         partner_handles: _builtins.bytes = ...,
         island_index: _builtins.bytes = ...,
+        distances: _builtins.bytes = ...,
+        distance_proofs: _builtins.bytes = ...,
         purpose: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["islands", b"islands", "partner", b"partner"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "island_index", b"island_index", "islands", b"islands", "linkage_id", b"linkage_id", "own_handles", b"own_handles", "partner", b"partner", "partner_handles", b"partner_handles", "pass_index", b"pass_index", "purpose", b"purpose"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["distance_proofs", b"distance_proofs", "distances", b"distances", "epoch", b"epoch", "island_index", b"island_index", "islands", b"islands", "linkage_id", b"linkage_id", "own_handles", b"own_handles", "partner", b"partner", "partner_handles", b"partner_handles", "pass_index", b"pass_index", "purpose", b"purpose"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

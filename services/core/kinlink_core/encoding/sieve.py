@@ -1,0 +1,151 @@
+"""The sieve inside an island: 64 masked bits a side of a pair, and a proof of how far they differ.
+
+Words are masked and put in order under a key of the pair, so the linker learns the distance of the
+two sides of a pair and nothing else; under one key an island, a registry that knows eleven of its
+members reads the twelfth's bits. But which 64 bits of a record sketch they show is fixed for an
+island of two registries: the one that colludes with the linker gets these of a record and pass,
+however often and for however many handles it has it asked.
+
+A registry seals a pair only if the linker proves that its two words are near. The partner's bits
+are authenticated one by one by a linear one-time MAC over the prime field of p = 2^31 - 1 (the
+universal hash of Wegman and Carter, JCSS 1981, in its linear form). With u the bits of the own word
+and v those of the partner's, and α ≠ 0 and β_0 … β_63 drawn for the pair and the side,
+
+    tag of bit i           t_i = α·v_i + β_i
+    distance               d   = Σ u_i + Σ (1 - 2·u_i)·v_i
+    proof, by the linker   T   = Σ (1 - 2·u_i)·t_i
+    check                  T   = α·(d - Σ u_i) + Σ (1 - 2·u_i)·β_i        all modulo p
+
+Each β_i is used once, so tags are uniform and say nothing about α. A proof of another distance is
+T + α·(d' - d), that is, a guess of α: right with probability 1 / (p - 1). The registry that checks
+learns d and nothing else of the partner's bits.
+
+Not guaranteed: whoever has the sieve key proves what it likes, so a registry that colludes with the
+linker has everything sealed towards itself. Guesses may be repeated: p is as many as it takes, and
+each wrong one is a refused row. The linker still learns the distance of every pair of an island.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from kinlink_core.encoding._draws import RANK_BYTES, Reader, shuffled, xof
+from kinlink_core.encoding.sketch import SKETCH_BYTES, Bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SIEVE_BITS: Final = 64
+DISTANCE_TAG_BYTES: Final = 4
+# A pass with this `sieve_max` has no sieve: no word is asked for, nothing is proven.
+NO_SIEVE: Final = 1.0
+
+_PRIME: Final = 2**31 - 1
+# 64 random bits modulo p are uniform to within 2^-33.
+_DRAWN_BYTES: Final = 8
+_STRIDE_BYTES: Final = SKETCH_BYTES // SIEVE_BITS
+
+Words = npt.NDArray[np.uint64]
+Tags = npt.NDArray[np.uint32]
+Proofs = npt.NDArray[np.uint32]
+
+
+def short_sketches(sieve_keys: Sequence[bytes], record_sketches: Bytes) -> Bytes:
+    """The bits that islands sieve by, one out of each 4 bytes of a record's sketch; (n, 64).
+
+    Records of one island, and so under one of the n keys, show the same places of their sketches.
+    """
+    choice = xof(sieve_keys, b"sample", SIEVE_BITS) & (_STRIDE_BYTES * 8 - 1)
+    position = np.arange(SIEVE_BITS) * _STRIDE_BYTES + (choice >> 3)
+    sampled = np.take_along_axis(record_sketches, position, axis=1)
+    bits: Bytes = ((sampled >> (choice & 7)) & 1).astype(np.uint8)
+    return bits
+
+
+def sieve_words(sieve_keys: Sequence[bytes], handle_pairs: Sequence[bytes], short: Bytes) -> Words:
+    """The bits of (n, 64) `short_sketches`, shuffled and masked pair by pair; (n,) uint64.
+
+    `handle_pairs` are the 32 bytes of both handles, that of the registry whose name sorts first in
+    front. The XOR of the words of the two sides of a pair has as many ones as their short sketches
+    differ in; a word compares with that one other word and with nothing else.
+    """
+    rank_bytes = RANK_BYTES * SIEVE_BITS
+    seeds = [key + pair for key, pair in zip(sieve_keys, handle_pairs, strict=True)]
+    stream = Reader(xof(seeds, b"sieve", SIEVE_BITS // 8 + rank_bytes))
+    mask = np.ascontiguousarray(stream.take(SIEVE_BITS // 8)).view("<u8").reshape(-1)
+    (bits,) = shuffled([short], stream.take(rank_bytes))
+    words = np.ascontiguousarray(np.packbits(bits, axis=1)).view("<u8").reshape(-1)
+    masked: Words = (words ^ mask).astype(np.uint64)
+    return masked
+
+
+def distance_max(sieve_max: float) -> int:
+    """Most bits of 64 in which the words of a pair may differ to be sealed, by a pass's share."""
+    return SIEVE_BITS if sieve_max >= NO_SIEVE else int(sieve_max * SIEVE_BITS + 1e-9)
+
+
+def distance_tags(
+    sieve_keys: Sequence[bytes], handle_pairs: Sequence[bytes], words: Words, *, of_left: bool
+) -> Tags:
+    """Tags of the bits of n own words, for the linker; (n, 64) uint32 below 2^31 - 1.
+
+    Keys and handles as for `sieve_words`. `of_left` says that the words are those of the registry
+    whose name sorts first. Only ever one word of a side may be tagged for a pair of handles: two
+    would give α away. So a record that changes gets new handles.
+    """
+    alpha, beta = _draws(sieve_keys, handle_pairs, of_left=of_left)
+    tags = (alpha[:, None] * _bits(words) + beta) % _PRIME
+    return tags.astype(np.uint32)
+
+
+def prove_distances(words: Words, partner_tags: Tags) -> Proofs:
+    """What the linker shows the registry that made `words`: T of n pairs; (n,) uint32.
+
+    The distance it proves is the number of ones in the XOR of the two words.
+    """
+    signed = (1 - 2 * _bits(words)) * partner_tags.astype(np.int64)
+    proofs: Proofs = (signed.sum(axis=1) % _PRIME).astype(np.uint32)
+    return proofs
+
+
+def verify_distances(
+    sieve_keys: Sequence[bytes],
+    handle_pairs: Sequence[bytes],
+    words: Words,
+    distances: npt.NDArray[np.uint8],
+    proofs: Proofs,
+    *,
+    of_left: bool,
+) -> npt.NDArray[np.bool_]:
+    """Which of n distances between own `words` and the partner's are proven; (n,) bool.
+
+    `of_left` says that the partner, which tagged its bits, is the registry whose name sorts first.
+    Every row takes the same arithmetic, whether its proof holds or not.
+    """
+    alpha, beta = _draws(sieve_keys, handle_pairs, of_left=of_left)
+    bits = _bits(words)
+    ones = bits.sum(axis=1)
+    expected = alpha * (distances - ones) + ((1 - 2 * bits) * beta).sum(axis=1)
+    proven: npt.NDArray[np.bool_] = expected % _PRIME == proofs
+    return proven
+
+
+def _draws(
+    sieve_keys: Sequence[bytes], handle_pairs: Sequence[bytes], *, of_left: bool
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """α (n,) from 1 to p - 1 and β (n, 64) from 0 to p - 1 of one side of n pairs."""
+    seeds = [key + pair for key, pair in zip(sieve_keys, handle_pairs, strict=True)]
+    purpose = b"prove" + (b"left" if of_left else b"right")
+    drawn = xof(seeds, purpose, _DRAWN_BYTES * (1 + SIEVE_BITS)).view("<u8")
+    alpha = 1 + (drawn[:, 0] % np.uint64(_PRIME - 1)).astype(np.int64)
+    return alpha, (drawn[:, 1:] % np.uint64(_PRIME)).astype(np.int64)
+
+
+def _bits(words: Words) -> npt.NDArray[np.int64]:
+    """Bit i of each word, from the lowest; (n, 64) zeros and ones."""
+    octets = np.ascontiguousarray(words).astype("<u8", copy=False).view(np.uint8)
+    bits = np.unpackbits(octets.reshape(-1, SIEVE_BITS // 8), axis=1, bitorder="little")
+    return bits.astype(np.int64)

@@ -1,0 +1,211 @@
+"""A registry seals what is proven to be near: a linker that lies about distances gets nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from kinlink.registry.v1 import registry_pb2 as pb
+from kinlink_core.encoding.sieve import distance_max, prove_distances
+from kinlink_core.errors import InvalidInputError, Reason
+from kinlink_core.wire import DistanceProofs, Refusal, TaggedSieveRows
+from unit.registry.rig import SCHEMA, Linker, Meeting, Rig, meet, people, person
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from unit.registry.rig import Asked
+
+PRIME = 2**31 - 1
+SIEVED = SCHEMA.replace("    cap: 4\n", "    cap: 4\n    sieve_max: 0.1\n")
+LIMIT = distance_max(0.1)
+SAME, FAR = 12, 4
+
+
+@contextmanager
+def two(
+    directory: Path, *, schema: str = SIEVED, toml: str = ""
+) -> Iterator[tuple[Linker, Linker, Meeting]]:
+    """Registries that share people, and strangers of one family name and birth date."""
+    rig = Rig(directory, schema)
+    homes = rig.pair(toml=toml)
+    strangers = [
+        {**person(each), "given": person(each + 50)["given"], "postcode": "1"}
+        for each in range(SAME, SAME + FAR)
+    ]
+    rig.fill(homes[0], people(*range(SAME + FAR)))
+    rig.fill(homes[1], [*people(*range(SAME)), *strangers])
+    with ExitStack() as stack:
+        left, right = (stack.enter_context(rig.linker(home)) for home in homes)
+        yield left, right, meet(left, right)
+
+
+@pytest.fixture
+def met(tmp_path: Path) -> Iterator[Meeting]:
+    with two(tmp_path) as (_, _, found):
+        yield found
+
+
+def proofs_of(linker: Linker, asked: Asked) -> DistanceProofs:
+    found = linker.proven(asked).proven
+    assert found is not None
+    return found
+
+
+def far_of(met: Meeting) -> np.ndarray:
+    words = met.left.sieve(met.to_left).word ^ met.right.sieve(met.to_right).word
+    return np.bitwise_count(words) > LIMIT
+
+
+def sealed(linker: Linker, asked: Asked, proofs: DistanceProofs) -> list[int]:
+    answer = linker.seal(dataclasses.replace(asked, proven=proofs))
+    return answer.refusal.tolist()
+
+
+def expected(refused: np.ndarray) -> list[int]:
+    return np.where(refused, Refusal.SIEVE_REFUSED, Refusal.ANSWERED).tolist()
+
+
+def test_pairs_that_are_near_are_sealed_and_the_others_refused_by_both_sides(met: Meeting) -> None:
+    far = far_of(met)
+    assert 1 <= far.sum() <= FAR
+    for linker, asked in ((met.left, met.to_left), (met.right, met.to_right)):
+        proofs = proofs_of(linker, asked)
+        assert (proofs.distances[~far] <= LIMIT).all()
+        assert (proofs.distances[far] > LIMIT).all()
+        assert sealed(linker, asked, proofs) == expected(far)
+        # The same answer as often as it is asked for.
+        assert sealed(linker, asked, proofs) == expected(far)
+
+
+def test_a_distance_that_is_not_that_of_the_words_is_refused(met: Meeting) -> None:
+    far = far_of(met)
+    for linker, asked in ((met.left, met.to_left), (met.right, met.to_right)):
+        proofs = proofs_of(linker, asked)
+        nearer = dataclasses.replace(proofs, distances=np.minimum(proofs.distances, LIMIT))
+        assert sealed(linker, asked, nearer) == expected(far)
+        farther = dataclasses.replace(proofs, distances=proofs.distances + np.uint8(1))
+        assert sealed(linker, asked, farther) == expected(np.ones_like(far))
+
+
+def test_a_proof_that_was_changed_swapped_or_made_up_is_refused(met: Meeting) -> None:
+    left, asked = met.left, met.to_left
+    proofs = proofs_of(left, asked)
+    nothing = expected(np.ones(len(asked.own), bool))
+    for forged in (
+        (proofs.distance_proofs + np.uint32(1)) % np.uint32(PRIME),
+        proofs.distance_proofs + np.uint32(PRIME),
+        np.zeros_like(proofs.distance_proofs),
+        np.roll(proofs.distance_proofs, 1),
+    ):
+        assert sealed(left, asked, dataclasses.replace(proofs, distance_proofs=forged)) == nothing
+    # What the one side is proven says nothing to the other.
+    assert sealed(left, asked, proofs_of(met.right, met.to_right)) == nothing
+    one = proofs.distance_proofs.copy()
+    one[0] ^= 1
+    alone = np.arange(len(one)) == 0
+    changed = dataclasses.replace(proofs, distance_proofs=one)
+    assert sealed(left, asked, changed) == expected(alone | far_of(met))
+
+
+def test_the_words_of_a_far_pair_do_not_prove_that_it_is_near(met: Meeting) -> None:
+    far = far_of(met)
+    tagged = met.right.sieve(met.to_right, proofs=True)
+    assert isinstance(tagged, TaggedSieveRows)
+    # As if the left side had the very word of the right one.
+    made_up = prove_distances(tagged.word, tagged.distance_tags)
+    same = np.zeros(len(far), np.uint8)
+    refused = met.left.sieve(met.to_left).word != tagged.word
+    assert refused[far].all()
+    assert sealed(met.left, met.to_left, DistanceProofs(same, made_up)) == expected(refused)
+
+
+def test_a_proof_holds_for_its_two_handles_alone(met: Meeting) -> None:
+    asked = met.to_left
+    proofs = proofs_of(met.left, asked)
+    others = dataclasses.replace(asked, theirs=np.roll(asked.theirs, 1, axis=0))
+    assert sealed(met.left, others, proofs) == expected(np.ones(len(asked.own), bool))
+    with_others = meet(met.left, met.right, 1)
+    count = len(with_others.to_left.own)
+    replayed = DistanceProofs(proofs.distances[:count], proofs.distance_proofs[:count])
+    assert set(sealed(met.left, with_others.to_left, replayed)) == {Refusal.SIEVE_REFUSED}
+
+
+def test_what_is_refused_costs_no_quota_and_is_counted(tmp_path: Path) -> None:
+    toml = f"[policy]\nsealed_pairs_per_epoch_max = {SAME}\n"
+    with two(tmp_path, toml=toml) as (left, _, met):
+        far = far_of(met)
+        count = len(far)
+        false = DistanceProofs(np.zeros(count, np.uint8), np.zeros(count, np.uint32))
+        for _ in range(2):
+            assert sealed(left, met.to_left, false) == expected(np.ones(count, bool))
+        assert Refusal.OVER_QUOTA not in sealed(left, met.to_left, proofs_of(left, met.to_left))
+        sample = left.node.instruments.registry.registry.get_sample_value
+        labels = {"stage": "seal", "partner": "sichuan", "refusal": "sieve_refused"}
+        refused = 2 * count + int(far.sum())
+        assert sample("kinlink_registry_refused_rows_total", labels) == refused
+        left.sieve(met.to_left, proofs=True)
+        labels = {"stage": "distance", "partner": "sichuan"}
+        assert sample("kinlink_registry_answered_rows_total", labels) == count
+        assert f'"refused_sieve_refused":{count}' in left.node.home.audit.read_text().replace(
+            " ", ""
+        )
+
+
+def test_tags_tell_the_word_they_stand_beside_and_are_the_same_each_time(met: Meeting) -> None:
+    plain = met.left.sieve(met.to_left)
+    tagged, again = (met.left.sieve(met.to_left, proofs=True) for _ in range(2))
+    assert isinstance(tagged, TaggedSieveRows)
+    assert isinstance(again, TaggedSieveRows)
+    assert (tagged.word == plain.word).all()
+    assert (tagged.distance_tags == again.distance_tags).all()
+    assert int(tagged.distance_tags.max()) < PRIME
+
+
+def test_refused_rows_carry_tags_of_nothing(met: Meeting) -> None:
+    proofs = met.to_left.proofs.copy()
+    proofs[0] ^= 1
+    forged = dataclasses.replace(met.to_left, proofs=proofs)
+    one, other = (met.left.sieve(forged, proofs=True) for _ in range(2))
+    assert isinstance(one, TaggedSieveRows)
+    assert isinstance(other, TaggedSieveRows)
+    assert one.refusal.tolist() == [Refusal.PROOF_REFUSED] + [0] * (len(proofs) - 1)
+    assert (one.distance_tags[0] != other.distance_tags[0]).any()
+    assert (one.distance_tags[1:] == other.distance_tags[1:]).all()
+
+
+def test_a_pass_with_a_sieve_wants_a_proof_a_row_and_one_without_wants_none(
+    tmp_path: Path,
+) -> None:
+    schema = SIEVED.replace("sieve_max: 0.1", "sieve_max: 1.0", 1)
+    with two(tmp_path, schema=schema) as (left, right, met):
+        answer = left.seal(met.to_left)
+        assert not answer.refusal.any()
+        count = len(answer.refusal)
+        nothing = DistanceProofs(np.empty(0, np.uint8), np.empty(0, np.uint32))
+        some = DistanceProofs(np.zeros(count, np.uint8), np.zeros(count, np.uint32))
+        sieved = meet(left, right, 1).to_left
+        for asked, proofs, said in (
+            (met.to_left, some, "Pass name_birth wants no distances"),
+            (sieved, nothing, "Pass given_birth wants a distance and its proof"),
+            (sieved, DistanceProofs(some.distances[:3], some.distance_proofs[:3]), "wants a"),
+        ):
+            with pytest.raises(InvalidInputError, match=said) as caught:
+                sealed(left, asked, proofs)
+            assert caught.value.reason is Reason.REQUEST_MALFORMED
+
+
+def test_columns_of_proofs_that_do_not_fit_are_malformed(met: Meeting) -> None:
+    asked = met.to_left
+    request = pb.StreamSealedPairsRequest(
+        epoch=met.left.epoch, partner=asked.card, islands=asked.islands(),
+        own_handles=asked.own.tobytes(), partner_handles=asked.theirs.tobytes(),
+        island_index=asked.index().tobytes(),
+        distances=bytes(len(asked.own)), distance_proofs=bytes(4 * len(asked.own) - 4),
+    )  # fmt: skip
+    with pytest.raises(Exception, match="different numbers of rows"):
+        list(met.left.stub.StreamSealedPairs(request))

@@ -1,0 +1,101 @@
+"""Distances are proven to the registries that seal: once for each near pair, and for no other."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from unit.linker.centre import centre, person, registries
+from unit.linker.fake_registry import SCHEMA, as_bytes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from kinlink_core.encoding.schema import Schema
+    from unit.linker.fake_registry import FakeRegistry
+
+
+def sieved(share: float, *, pass_index: int = 0) -> Schema:
+    passes = list(SCHEMA.passes)
+    passes[pass_index] = replace(passes[pass_index], sieve_max=share)
+    return replace(SCHEMA, passes=tuple(passes))
+
+
+def asked(fake: FakeRegistry, call: str, pass_index: int) -> list[bytes]:
+    """Handle pairs that a registry was asked about in some calls, sorted."""
+    return sorted(
+        own + other
+        for request in fake.asked[call]
+        if request.pass_index == pass_index
+        for own, other in zip(as_bytes(request.own), as_bytes(request.others), strict=True)
+    )
+
+
+def crowded(*fakes: FakeRegistry) -> None:
+    """Let strangers meet in the pass of dates and places."""
+    for fake in fakes:
+        fake.add("stranger", replace(person(3), who=1_000 + len(fake.name), name=fake.name))
+
+
+def test_tags_are_asked_for_the_near_pairs_and_each_is_sealed_with_its_proof(
+    tmp_path: Path,
+) -> None:
+    fakes = registries("a", "bb", "ccc", people=range(12))
+    crowded(*fakes)
+    with centre(tmp_path, fakes) as made:
+        linkage = made.succeed()
+        assert linkage.links == 36
+        assert sum(each.sieved_out for each in linkage.passes) > 0
+        assert sum(each.refused for each in linkage.passes) == 0
+    for fake in fakes:
+        for index in range(len(SCHEMA.passes)):
+            sealed = asked(fake, "seal", index)
+            assert asked(fake, "tags", index) == sealed
+            assert len(set(sealed)) == len(sealed)
+        assert len(asked(fake, "tags", 1)) < len(asked(fake, "sieve", 1))
+
+
+def test_a_pass_without_a_sieve_asks_for_neither_words_nor_tags(tmp_path: Path) -> None:
+    fakes = registries("a", "bb", people=range(12))
+    for fake in fakes:
+        fake.schema = sieved(1.0)
+    with centre(tmp_path, fakes) as made:
+        assert made.succeed().links == 12
+    for fake in fakes:
+        assert not asked(fake, "sieve", 0) + asked(fake, "tags", 0)
+        assert len(asked(fake, "seal", 0)) == 12
+        assert len(asked(fake, "tags", 1)) == 12
+
+
+def test_pairs_a_registry_does_not_tag_are_counted_as_refused(tmp_path: Path) -> None:
+    fakes = registries("a", "bb", people=range(12))
+
+    def retire(_call: int) -> None:
+        for handle, held in list(fakes[1].handles.items()):
+            if held.record == "bb-5":
+                del fakes[1].handles[handle]
+
+    fakes[1].before["tags"] = retire
+    with centre(tmp_path, fakes) as made:
+        linkage = made.succeed()
+        assert linkage.links == 11
+        assert linkage.candidate_pairs == 24
+        for counts in linkage.passes:
+            assert counts.pairs == counts.sieved_out + counts.sealed + counts.refused
+            assert counts.refused == 1
+
+
+def test_a_registry_with_a_narrower_sieve_seals_less_and_says_so(tmp_path: Path) -> None:
+    fakes = registries("a", "bb", people=range(12))
+    crowded(*fakes)
+    for fake in fakes:
+        fake.schema = sieved(0.9, pass_index=1)
+    fakes[1].schema = SCHEMA
+    with centre(tmp_path, fakes) as made:
+        linkage = made.succeed()
+        assert linkage.links == 12
+        far = linkage.passes[1].refused
+        assert far > 0
+        sample = made.metrics.registry.get_sample_value
+        labels = {"registry": "bb", "stage": "seal", "refusal": "sieve_refused"}
+        assert sample("kinlink_linker_refused_pairs_total", labels) == far
