@@ -15,7 +15,7 @@ import numpy.typing as npt
 from kinlink_core.encoding import keys
 from kinlink_core.encoding.encode import split_fixed
 from kinlink_core.encoding.seal import SAMPLE_BYTES, TAG_BYTES, seal_pairs
-from kinlink_core.encoding.sieve import NO_SIEVE, distance_max, short_sketches
+from kinlink_core.encoding.sieve import NO_SIEVE, distance_max, open_bits, short_sketches
 from kinlink_linker.compare import compare
 from kinlink_linker.duck import DuckLimits
 from kinlink_linker.islands import TokenRows, split_rows
@@ -272,7 +272,12 @@ def _sieve(schema: Schema, encoded: Encoded, left: I64, right: I64) -> npt.NDArr
     # What the words' XOR shows is how far the short sketches of the two sides are apart.
     sieve_keys = [keys.sieve_key(key) for key in island_keys(encoded, left, right)]
     both = sketches[secrets.record[left]] ^ sketches[secrets.record[right]]
-    distance: npt.NDArray[np.uint8] = short_sketches(sieve_keys, both).sum(axis=1, dtype=np.uint8)
+    distance = np.zeros(len(left), np.uint8)
+    for index in np.unique(encoded.rows.pass_index[left]).tolist():
+        of_pass = np.flatnonzero(encoded.rows.pass_index[left] == index)
+        chosen = [sieve_keys[row] for row in of_pass.tolist()]
+        short = short_sketches(chosen, both[of_pass], open_bits(schema, schema.passes[index]))
+        distance[of_pass] = short.sum(axis=1, dtype=np.uint8)
     return distance
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from kinlink_core.encoding import keys
 from kinlink_core.encoding.encode import split_fixed
-from kinlink_core.encoding.sieve import SIEVE_BITS, short_sketches, sieve_words
+from kinlink_core.encoding.sieve import SIEVE_BITS, open_bits, short_sketches, sieve_words
 from kinlink_core.encoding.sketch import SKETCH_BYTES
 
 from redteam.keyed import Known
@@ -95,19 +95,22 @@ def _harvest(
         sample_key = rng.bytes(keys.KEY_BYTES) if drawn_anew else key
         own, invented = secrets.handle[row].tobytes(), rng.bytes(keys.HANDLE_BYTES)
         handles = invented + own if colluder < registry else own + invented
-        answered = _bits(sieve_words([key], [handles], short_sketches([sample_key], sketch)))[0]
+        blocking_pass = view.schema.passes[view.rows.pass_index[row]]
+        positions = open_bits(view.schema, blocking_pass)
+        short = short_sketches([sample_key], sketch, positions)
+        answered = _bits(sieve_words([key], [handles], short))[0]
         shown = _bits(sieve_words([key] * len(units), [handles] * len(units), units))
         place = (shown[1:] ^ shown[0]).argmax(axis=1)
-        source = _sources(sample_key)
+        source = _sources(sample_key, positions)
         bits[source] = (answered ^ shown[0])[place]
         seen[source] = True
     return bits, seen
 
 
-def _sources(sample_key: bytes) -> I64:
+def _sources(sample_key: bytes, positions: I64) -> I64:
     """Which bit of a record sketch each bit of a short one is."""
     every = np.packbits(np.eye(SKETCH_BYTES * 8, dtype=np.uint8), axis=1)
-    found: I64 = short_sketches([sample_key] * len(every), every).argmax(axis=0)
+    found: I64 = short_sketches([sample_key] * len(every), every, positions).argmax(axis=0)
     return found
 
 

@@ -21,7 +21,13 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from kinlink_core.encoding import keys
 from kinlink_core.encoding.seal import seal_pairs
-from kinlink_core.encoding.sieve import SIEVE_BITS, distance_max, short_sketches, sieve_words
+from kinlink_core.encoding.sieve import (
+    SIEVE_BITS,
+    distance_max,
+    open_bits,
+    short_sketches,
+    sieve_words,
+)
 from scipy.stats import binom
 
 from redteam.keyed import Known
@@ -86,6 +92,7 @@ class _Island:
     values: dict[str, list[str | None]]
     sketches: Bytes  # (people, sketched fields, 256)
     records: Bytes  # (people, 256)
+    positions: npt.NDArray[np.int64]  # bits of a record sketch that the pass sieves by
 
     @staticmethod
     def draw(rng: np.random.Generator, known: Known, population: Population) -> _Island:
@@ -94,7 +101,9 @@ class _Island:
         for name in BLOCK:
             values[name] = [values[name][TWELFTH]] * len(people)
         parts = known.parts(values)
-        return _Island(rng, values, parts.sketches, parts.record_sketch)
+        blocking_pass = known.schema.passes[known.schema.pass_index(PASS)]
+        positions = open_bits(known.schema, blocking_pass)
+        return _Island(rng, values, parts.sketches, parts.record_sketch, positions)
 
     @property
     def members(self) -> list[int]:
@@ -104,7 +113,7 @@ class _Island:
         """Candidates by how well they fit the twelfth word, all words under one key."""
         key, pair = self.rng.bytes(32), self.rng.bytes(32)
         size = len(self.members)
-        short = short_sketches([key] * size, self.records[self.members])
+        short = short_sketches([key] * size, self.records[self.members], self.positions)
         words = sieve_words([key] * size, [pair] * size, short)
         bits = np.unpackbits(words.view(np.uint8).reshape(size, -1), axis=1)
         every = np.unpackbits(self.records, axis=1)
@@ -123,11 +132,12 @@ class _Island:
         likely = np.zeros((PARTNERS, CANDIDATES))
         distance = np.zeros(PARTNERS, np.int64)
         island = self.rng.bytes(32)
+        shown = np.unpackbits(self.records, axis=1, bitorder="little")[:, self.positions]
         for row, partner in enumerate(range(CANDIDATES, CANDIDATES + PARTNERS)):
             key, pair = self.rng.bytes(32), self.rng.bytes(32)
-            short = short_sketches([island] * 2, self.records[[TWELFTH, partner]])
+            short = short_sketches([island] * 2, self.records[[TWELFTH, partner]], self.positions)
             one, other = sieve_words([key] * 2, [pair] * 2, short)
-            expected = _fraction(self.records[:CANDIDATES], self.records[partner])
+            expected = np.clip((shown[:CANDIDATES] ^ shown[partner]).mean(axis=1), 1e-3, 1 - 1e-3)
             distance[row] = np.bitwise_count(one ^ other)
             likely[row] = binom.logpmf(distance[row], SIEVE_BITS, expected)
         return likely, distance

@@ -17,7 +17,7 @@ from kinlink_core.encoding.encode import Encoder, split_fixed
 from kinlink_core.encoding.normalize import normalize_column
 from kinlink_core.encoding.schema import parse_schema
 from kinlink_core.encoding.seal import seal_pairs, seal_record_tag
-from kinlink_core.encoding.sieve import distance_tags, short_sketches, sieve_words
+from kinlink_core.encoding.sieve import distance_tags, open_bits, short_sketches, sieve_words
 
 VECTORS = Path(__file__).parent / "encoding_v1.json"
 SCHEMA_TEXT = """
@@ -62,7 +62,9 @@ def vectors() -> dict[str, Any]:
     values = [columns[field.name] for field in schema.fields]
     sealed = seal_pairs(schema, [pair, pair], batch.fixed, values, b"n" * 32)
     sieve_keys, handle_pairs = [keys.sieve_key(island)] * 2, [b"".join(handles)] * 2
-    short = short_sketches([keys.sieve_key(island)] * 2, parts.record_sketch)
+    short = short_sketches(
+        [keys.sieve_key(island)] * 2, parts.record_sketch, open_bits(schema, schema.passes[0])
+    )
     words = sieve_words(sieve_keys, handle_pairs, short)
     drawn = chance.draw(schedule, b"K" * 32, "a", [bytes([i]) * 16 for i in range(20)], 10)
     return {

@@ -144,7 +144,8 @@ def sieve(
     proofs: bool,
 ) -> tuple[Partner, SieveRows]:
     """Sieve words of own handles in pairs inside proven islands; with `proofs` also their tags."""
-    cap = node.cap(_pass(node, pass_index))
+    blocking_pass = _pass(node, pass_index)
+    cap = node.cap(blocking_pass)
     with node.vault.reading() as session:
         served = node.epochs.served(session, epoch)
         partner = partners.admit(card, served)
@@ -172,7 +173,7 @@ def sieve(
     rows = sealing.PairRows(
         located.ref, ask.handles, ask.partner_handles, ask.island_index, refusal
     )
-    asked = sieving.Sieve(node.schema, partner, checked, opened)
+    asked = sieving.Sieve(node.schema, blocking_pass, partner, checked, opened)
     return partner, asked.tagged(rows) if proofs else asked.words(rows)
 
 
@@ -233,7 +234,9 @@ def seal(
         located.ref, ask.own_handles, ask.partner_handles, ask.island_index, refusal
     )
     if limit is not None:
-        sieving.Sieve(node.schema, partner, checked, opened).refuse_unproven(rows, proofs, limit)
+        sieving.Sieve(node.schema, blocking_pass, partner, checked, opened).refuse_unproven(
+            rows, proofs, limit
+        )
     with node.vault.writing() as session:
         quotas.charge_sealing(
             session,

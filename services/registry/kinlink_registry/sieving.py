@@ -19,6 +19,7 @@ from kinlink_core.encoding.sieve import (
     SIEVE_BITS,
     distance_max,
     distance_tags,
+    open_bits,
     short_sketches,
     sieve_words,
     verify_distances,
@@ -48,6 +49,7 @@ class Sieve:
     """What words of pairs are made of; `opened` holds at least the records of answered rows."""
 
     schema: Schema
+    blocking_pass: Pass
     partner: Partner
     islands: Islands
     opened: Opened
@@ -91,11 +93,13 @@ class Sieve:
             index: keys.sieve_key(key)
             for index, key in island_keys(self.partner, self.islands).items()
         }
+        positions = open_bits(self.schema, self.blocking_pass)
         for start in range(0, len(answered), CHUNK_ROWS):
             chunk = answered[start : start + CHUNK_ROWS]
             fixed, _ = self.opened.gather(self.schema, rows.refs[chunk])
             sieve_keys = [by_island[index] for index in rows.island_index[chunk].tolist()]
-            short = short_sketches(sieve_keys, split_fixed(self.schema, fixed).record_sketch)
+            sketches = split_fixed(self.schema, fixed).record_sketch
+            short = short_sketches(sieve_keys, sketches, positions)
             handles = self.partner.ordered(rows.own_handles[chunk], rows.partner_handles[chunk])
             pairs = [pair.tobytes() for pair in np.concatenate(handles, axis=1)]
             yield _Part(chunk, sieve_keys, pairs, sieve_words(sieve_keys, pairs, short))

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kinlink_core.encoding.schema import load_schema, packaged_schema, parse_schema
 from kinlink_core.encoding.sieve import (
     SIEVE_BITS,
     distance_max,
     distance_tags,
+    open_bits,
     prove_distances,
     short_sketches,
     sieve_words,
@@ -29,6 +31,7 @@ def pair_keys(count: int, label: str = "") -> list[bytes]:
     return [hashlib.sha256(f"{label}{i}".encode()).digest() for i in range(count)]
 
 
+EVERY = np.arange(2048)
 KEYS, HANDLES = pair_keys(ROWS, "island"), pair_keys(ROWS, "handles")
 
 
@@ -59,7 +62,7 @@ def test_sieve_words_compare_in_a_pair_and_nowhere_else() -> None:
         1 << np.arange(8)
     ).astype(np.uint8)
     island, handles = pair_keys(1000, "island"), pair_keys(1000, "handles")
-    short, short_noisy = (short_sketches(island, each) for each in (records, noisy))
+    short, short_noisy = (short_sketches(island, each, EVERY) for each in (records, noisy))
     words = sieve_words(island, handles, short)
     distance = np.bitwise_count(words ^ sieve_words(island, handles, short_noisy)) / 64
     assert abs(distance.mean() - 0.1) < 4 * np.sqrt(0.09 / 64_000)
@@ -82,13 +85,38 @@ def test_sieve_words_alone_are_uniform_also_in_one_island() -> None:
 def test_an_island_sieves_by_the_same_few_bits_of_every_record() -> None:
     rng = np.random.default_rng(4)
     records = rng.integers(0, 256, (500, 256), np.uint8)
-    short = short_sketches(pair_keys(1) * 500, records)
+    short = short_sketches(pair_keys(1) * 500, records, EVERY)
     bits = np.unpackbits(records, axis=1, bitorder="little")
     places = [np.flatnonzero((bits == column[:, None]).all(axis=0)) for column in short.T]
     assert [len(place) for place in places] == [1] * 64
     assert (np.concatenate(places) // 32 == np.arange(64)).all()
-    other = short_sketches(pair_keys(1, "other") * 500, records)
+    other = short_sketches(pair_keys(1, "other") * 500, records, EVERY)
     assert abs((short == other).mean() - 0.5) < 0.1
+
+
+def test_a_pass_sieves_by_what_it_does_not_fix() -> None:
+    schema = load_schema(packaged_schema("person"))
+    blocking_pass = schema.passes[schema.pass_index("birth_place")]
+    positions = open_bits(schema, blocking_pass)
+    owners = {schema.fields[byte % len(schema.fields)].name for byte in positions // 8}
+    assert owners == {"name", "address", "phone", "national_id"}
+    alike = np.zeros((200, 256), np.uint8)
+    other = alike.copy()
+    other.reshape(200, -1)[:, np.setdiff1d(np.arange(256), positions // 8)] = 255
+    keys = pair_keys(200)
+    one, two = (short_sketches(keys, each, positions) for each in (alike, other))
+    assert not (one ^ two).any()
+    apart = short_sketches(keys, np.full((200, 256), 255, np.uint8), positions)
+    assert (one ^ apart).all()
+
+
+def test_a_pass_that_fixes_everything_sieves_by_everything() -> None:
+    schema = parse_schema(
+        "name: s\nfields: [{name: id, kind: code, entropy_bits: 30}]\n"
+        "passes: [{id: id, parts: {id: exact}}]",
+        source="test",
+    )
+    assert len(open_bits(schema, schema.passes[0])) == 2048
 
 
 @settings(max_examples=200, deadline=None)

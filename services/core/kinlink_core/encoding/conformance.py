@@ -35,7 +35,12 @@ from kinlink_core.encoding.encode import Encoder, split_fixed
 from kinlink_core.encoding.features import tag_value
 from kinlink_core.encoding.schema import Field, FieldKind, Schema
 from kinlink_core.encoding.seal import seal_pairs
-from kinlink_core.encoding.sieve import distance_tags, short_sketches, sieve_words
+from kinlink_core.encoding.sieve import (
+    distance_tags,
+    open_bits,
+    short_sketches,
+    sieve_words,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -174,7 +179,8 @@ def _sealing(schema: Schema, columns: dict[str, Column], batch: EncodedBatch) ->
     values = [columns[each.name] for each in schema.fields]
     sealed = seal_pairs(schema, [_PAIR_KEY] * _ROWS, batch.fixed, values, _NULL_KEY)
     records = split_fixed(schema, batch.fixed).record_sketch
-    short = short_sketches([_PAIR_KEY] * _ROWS, records)
+    positions = open_bits(schema, schema.passes[0])
+    short = short_sketches([_PAIR_KEY] * _ROWS, records, positions)
     pairs = [bytes(2 * keys.HANDLE_BYTES)] * _ROWS
     words = sieve_words([_PAIR_KEY] * _ROWS, pairs, short)
     tags = distance_tags([_PAIR_KEY] * _ROWS, pairs, words, of_left=True)

@@ -38,6 +38,8 @@ from kinlink_core.encoding.sketch import SKETCH_BYTES, Bytes
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from kinlink_core.encoding.schema import Pass, Schema
+
 SIEVE_BITS: Final = 64
 DISTANCE_TAG_BYTES: Final = 4
 # A pass with this `sieve_max` has no sieve: no word is asked for, nothing is proven.
@@ -46,22 +48,37 @@ NO_SIEVE: Final = 1.0
 _PRIME: Final = 2**31 - 1
 # 64 random bits modulo p are uniform to within 2^-33.
 _DRAWN_BYTES: Final = 8
-_STRIDE_BYTES: Final = SKETCH_BYTES // SIEVE_BITS
 
 Words = npt.NDArray[np.uint64]
+Positions = npt.NDArray[np.int64]
 Tags = npt.NDArray[np.uint32]
 Proofs = npt.NDArray[np.uint32]
 
 
-def short_sketches(sieve_keys: Sequence[bytes], record_sketches: Bytes) -> Bytes:
-    """The bits that islands sieve by, one out of each 4 bytes of a record's sketch; (n, 64).
+def open_bits(schema: Schema, blocking_pass: Pass) -> Positions:
+    """Which bits of a record sketch a pass sieves by: those of fields it does not fix; (m,).
+
+    What all records of an island have in common says nothing about two of them, and would let
+    strangers pass. Byte i of a record sketch belongs to field i mod F.
+    """
+    fixed = [field.name in blocking_pass.fixed_fields for field in schema.fields]
+    open_bytes = ~np.resize(np.array(fixed), SKETCH_BYTES)
+    bits = np.flatnonzero(np.repeat(open_bytes, 8))
+    return bits if len(bits) >= SIEVE_BITS else np.arange(8 * SKETCH_BYTES)
+
+
+def short_sketches(
+    sieve_keys: Sequence[bytes], record_sketches: Bytes, positions: Positions
+) -> Bytes:
+    """The bits that islands sieve by, one out of each 64th of a pass's `open_bits`; (n, 64).
 
     Records of one island, and so under one of the n keys, show the same places of their sketches.
     """
-    choice = xof(sieve_keys, b"sample", SIEVE_BITS) & (_STRIDE_BYTES * 8 - 1)
-    position = np.arange(SIEVE_BITS) * _STRIDE_BYTES + (choice >> 3)
-    sampled = np.take_along_axis(record_sketches, position, axis=1)
-    bits: Bytes = ((sampled >> (choice & 7)) & 1).astype(np.uint8)
+    first = np.arange(SIEVE_BITS + 1) * len(positions) // SIEVE_BITS
+    drawn = xof(sieve_keys, b"sample", 2 * SIEVE_BITS).view("<u2")
+    chosen = positions[first[:-1] + drawn % np.diff(first)]
+    sampled = np.take_along_axis(record_sketches, chosen >> 3, axis=1)
+    bits: Bytes = ((sampled >> (chosen & 7)) & 1).astype(np.uint8)
     return bits
 
 
