@@ -119,10 +119,12 @@ class _Ledger:
         asker: Asker,
         refs: Refs,
     ) -> _Ledger:
+        asked = columns.table(ref=np.unique(refs))
         before = session.table(
             "SELECT ref, partner_tag, own_handle, partner_handle, refusal FROM disclosed"
-            " WHERE epoch_id = ? AND partner = ?",
+            " SEMI JOIN asked USING (ref) WHERE epoch_id = ? AND partner = ?",
             [epoch.id, partner.name],
+            asked=asked,
         )
         records, refusals = before["ref"].to_pylist(), before["refusal"].to_pylist()
         tags = id_bytes(columns.matrix(before["partner_tag"]))
@@ -130,7 +132,9 @@ class _Ledger:
             [columns.matrix(before["own_handle"]), columns.matrix(before["partner_handle"])], axis=1
         )
         decided = session.table(
-            "SELECT ref, partner_record FROM decided WHERE partner = ?", [partner.name]
+            "SELECT ref, partner_record FROM decided SEMI JOIN asked USING (ref) WHERE partner = ?",
+            [partner.name],
+            asked=asked,
         )
         decided_names = id_bytes(columns.matrix(decided["partner_record"]))
         return cls(

@@ -15,7 +15,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -61,15 +61,10 @@ def charge_sealing(
     left = policy.sealed_pairs_per_epoch_max - _spent(session, epoch, SEALED_PAIRS)
     refusal[rows[max(left, 0) :]] = Refusal.OVER_QUOTA
     rows = rows[: max(left, 0)]
-    known = session.table(
-        "SELECT ref, handle FROM sealed_toward WHERE epoch_id = ? AND partner = ?",
-        [epoch.id, partner],
-    )
-    if policy.partner_share_max >= EVERYONE:
-        over = np.zeros(len(rows), bool)
-    else:
-        limit = _records_max(session, epoch, policy)
-        over = ~_within(known, refs[rows], handles[rows], limit)
+    over = np.zeros(len(rows), bool)
+    if policy.partner_share_max < EVERYONE:
+        booked = _Booked.of(session, epoch, partner, refs=refs[rows], handles=handles[rows])
+        over = ~booked.within(refs[rows], _records_max(session, epoch, policy))
     refusal[rows[over]] = Refusal.OVER_QUOTA
     session.run(
         "INSERT INTO sealed_toward SELECT DISTINCT ?, ?, ref, handle FROM answered"
@@ -81,22 +76,50 @@ def charge_sealing(
     _book(session, epoch, partner, SEALED_PAIRS, int((~over).sum()))
 
 
-def _within(known: Any, refs: Refs, handles: Bytes, limit: int) -> npt.NDArray[np.bool_]:
-    """Which rows a quota allows, in the order they are asked for.
+@dataclass(frozen=True)
+class _Booked:
+    """What was sealed towards a partner before, as far as it concerns the rows of a request."""
 
-    Handles that were answered before are answered again, whatever is left; new ones only up to the
-    row in which the last record of the quota is reached.
-    """
-    booked = np.unique(columns.numbers(known["ref"]))
-    seen = {handle.tobytes() for handle in columns.matrix(known["handle"])}
-    again = np.array([handle.tobytes() in seen for handle in handles], bool)
-    first = np.zeros(len(refs), bool)
-    first[np.unique(refs, return_index=True)[1]] = True
-    fresh = first & ~np.isin(refs, booked)
-    within: npt.NDArray[np.bool_] = again | (len(booked) + np.cumsum(fresh) <= limit)
-    if len(booked) >= limit:
-        within = again
-    return within
+    records: int
+    again: npt.NDArray[np.bool_]  # (rows,) the handle was answered before
+    known: npt.NDArray[np.bool_]  # (rows,) the record was
+
+    @classmethod
+    def of(
+        cls, session: Session, epoch: Epoch, partner: str, *, refs: Refs, handles: Bytes
+    ) -> _Booked:
+        asked = columns.table(position=columns.positions(len(refs)), ref=refs, handle=handles)
+
+        def among(column: str) -> npt.NDArray[np.bool_]:
+            found = session.table(
+                f"SELECT position FROM asked SEMI JOIN (SELECT {column} FROM sealed_toward"
+                f" WHERE epoch_id = ? AND partner = ?) USING ({column})",
+                [epoch.id, partner],
+                asked=asked,
+            )
+            mask = np.zeros(len(refs), bool)
+            mask[columns.numbers(found["position"])] = True
+            return mask
+
+        records = session.value(
+            "SELECT count(DISTINCT ref) FROM sealed_toward WHERE epoch_id = ? AND partner = ?",
+            [epoch.id, partner],
+        )
+        return cls(int(records), among("handle"), among("ref"))
+
+    def within(self, refs: Refs, limit: int) -> npt.NDArray[np.bool_]:
+        """Which rows a quota allows, in the order they are asked for.
+
+        Handles that were answered before are answered again, whatever is left; new ones only up to
+        the row in which the last record of the quota is reached.
+        """
+        if self.records >= limit:
+            return self.again
+        first = np.zeros(len(refs), bool)
+        first[np.unique(refs, return_index=True)[1]] = True
+        fresh = first & ~self.known
+        allowed: npt.NDArray[np.bool_] = self.again | (self.records + np.cumsum(fresh) <= limit)
+        return allowed
 
 
 def disclosures_left(session: Session, policy: Policy, linker: str) -> int:
