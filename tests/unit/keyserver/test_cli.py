@@ -145,7 +145,7 @@ def test_status_and_budgets_tell_what_is_granted_and_spent(home: Path) -> None:
     must(home, "epochs", "create", "2026-11")
     found = [json.loads(line) for line in must(home, "budgets", "--json").splitlines()]
     phone = next(each for each in found if (each["registry"], each["pass"]) == ("anhui", "phone"))
-    assert (phone["budget"], phone["spent"], phone["left"]) == (1_500, 0, 1_500)
+    assert (phone["budget"], phone["spent"], phone["left"]) == (1_100, 0, 1_100)
     assert "reach" in must(home, "budgets", "--epoch", "2026-11")
     status = json.loads(must(home, "status", "--json"))
     assert [each["name"] for each in status["registries"]] == ["anhui", "gansu"]
