@@ -215,7 +215,8 @@ def _rule(text: str) -> Rule:
     return tuple(text.split("+"))
 
 
-def _registry(text: str) -> tuple[str, Path]:
+def registry_file(text: str) -> tuple[str, Path]:
+    """`NAME=FILE` of a command line."""
     name, _, path = text.partition("=")
     return name, Path(path)
 
@@ -224,7 +225,7 @@ def main() -> int:
     """Link and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("schema", type=Path)
-    parser.add_argument("--registry", type=_registry, action="append", required=True)
+    parser.add_argument("--registry", type=registry_file, action="append", required=True)
     parser.add_argument("--truth", type=Path, required=True)
     parser.add_argument("--rule", type=_rule, action="append", default=[])
     parser.add_argument("--train", type=_rule, action="append", default=[])
