@@ -81,6 +81,7 @@ def extrapolate(result: dict[str, Any], records: int) -> dict[str, float]:
     return {
         "encoding_seconds": result["encoding_seconds"] * times,
         "matching_seconds": largest["seconds"] * times**2,
+        "matching_cpu_seconds": largest["cpu_seconds"] * times**2,
     }
 
 

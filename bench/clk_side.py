@@ -82,24 +82,39 @@ def _plain(chunks: Any) -> list[dict[str, Any]]:
     ]
 
 
+def cpu_seconds() -> float:
+    """Processor time of this process and of those it has waited for."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
+
+
 def main() -> int:
     """Encode, compare, write."""
     schema_path, out, floor, *files = sys.argv[1:]
     schema = from_json_dict(json.loads(Path(schema_path).read_text(encoding="utf-8")))
     processes = len(os.sched_getaffinity(0))
     records = [read(Path(path)) for path in files]
-    began = time.perf_counter()
+    began, spent = time.perf_counter(), cpu_seconds()
     _filters.extend(
         generate_clks(rows, schema, SECRET, validate=False, max_workers=processes)
         for rows in records
     )
-    encoding = time.perf_counter() - began
+    encoding, encoding_cpu = time.perf_counter() - began, cpu_seconds() - spent
     weights = [each.count() for side in _filters for each in side[:1000]]
     matching = []
     for share in SHARES:
+        spent = cpu_seconds()
         seconds, comparisons, pairs = match(float(floor), share, processes)
+        spent = cpu_seconds() - spent
         rows = sum(len(each) // share for each in _filters)
-        matching.append({"records": rows, "comparisons": comparisons, "seconds": seconds})
+        matching.append(
+            {
+                "records": rows,
+                "comparisons": comparisons,
+                "seconds": seconds,
+                "cpu_seconds": spent,
+            }
+        )
     np.savez(
         out, similarity=pairs[0], row_l=pairs[1], row_r=pairs[2], side_l=pairs[3], side_r=pairs[4]
     )
@@ -110,6 +125,7 @@ def main() -> int:
     result = {
         "records": sum(map(len, records)),
         "encoding_seconds": encoding,
+        "encoding_cpu_seconds": encoding_cpu,
         "matching": matching,
         "pairs": len(pairs[0]),
         "bits_set_mean": float(np.mean(weights)),
