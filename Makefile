@@ -4,6 +4,8 @@ PYTHON ?=
 export PYTHON
 BIN := .venv/bin
 LOCKS := requirements-build.lock pyproject.toml scripts/setup.sh
+# Generated sets, and the environments of the generator and of peers.
+BENCH_CACHE ?= build/bench
 HISTORICAL50K ?= ../shared/data/historical_figures_with_errors_50k.parquet
 # A file's tests stay in one process; more processes than cores only wait for each other.
 TEST_PROCESSES ?= 2
@@ -37,8 +39,9 @@ lock: .venv/.dev ## write the lock files again; UPGRADE=1 takes newer versions
 proto: .venv/.dev ## regenerate proto/gen
 	PATH="$(CURDIR)/$(BIN):$$PATH" PYTHON=$(BIN)/python scripts/proto.sh
 
-bench: bench-quick ## every benchmark beside its peer; HISTORICAL50K=FILE says where that set is
+bench: bench-quick ## every benchmark beside its peer; needs PyPI and HISTORICAL50K=FILE
 	$(BIN)/python bench/historical50k.py $(HISTORICAL50K)
+	$(BIN)/python bench/million.py $(BENCH_CACHE) $(MILLION_FLAGS)
 
 bench-quick: .venv/.dev ## the benchmarks that end within minutes: FEBRL4, the key server
 	$(BIN)/python bench/febrl4.py
