@@ -14,6 +14,7 @@ from kinlink.registry.v1 import registry_pb2 as pb
 from kinlink.registry.v1 import registry_pb2_grpc
 from kinlink.type.v1 import profile_pb2
 from kinlink_core import wire
+from kinlink_core.encoding.seal import SAMPLE_BYTES
 from kinlink_core.errors import (
     ForbiddenError,
     KinlinkError,
@@ -391,7 +392,7 @@ def sealed_columns(rows: int, *, tags: bool = True) -> pb.SealedColumns:
     fields = [
         pb.SealedField(
             presence=bytes(2 * rows),
-            sketch=bytes(32 * rows) if each.has_sketch else b"",
+            sketch=bytes(SAMPLE_BYTES * rows) if each.has_sketch else b"",
             tags=bytes(8 * len(each.tags) * rows),
         )
         for each in SCHEMA.fields
@@ -419,7 +420,7 @@ def without_field() -> pb.SealedColumns:
 
 def with_short_sketch() -> pb.SealedColumns:
     columns = sealed_columns(3)
-    columns.fields[0].sketch = bytes(31 * 3)
+    columns.fields[0].sketch = bytes((SAMPLE_BYTES - 1) * 3)
     return columns
 
 

@@ -207,15 +207,15 @@ def test_an_epoch_is_served_as_soon_as_it_is_made_and_no_longer_than_it_stands(
 def test_everything_that_was_evaluated_stands_in_the_audit_and_in_the_metrics(
     running: Body, anhui: Stub
 ) -> None:
-    anhui.Evaluate(order(blind([b"x"])[1] * 7, "name_script"))
+    anhui.Evaluate(order(blind([b"x"])[1] * 7, "name_place"))
     entry = running.audited()[-1]
     assert (entry["action"], entry["actor"]) == ("evaluate", "registry/anhui")
-    assert (entry["fields"]["epoch"], entry["fields"]["pass_id"]) == (EPOCH, "name_script")
+    assert (entry["fields"]["epoch"], entry["fields"]["pass_id"]) == (EPOCH, "name_place")
     assert entry["fields"]["count"] == 7
     assert audit.verify(running.home / "audit.jsonl").ok
     assert "holds" in run(running.home, "audit", "verify").stderr
     text = http_get(f"http://{running.addresses['metrics']}/metrics")[1]
-    line = 'kinlink_keyserver_evaluations_total{pass_id="name_script",registry="anhui"} 7.0'
+    line = 'kinlink_keyserver_evaluations_total{pass_id="name_place",registry="anhui"} 7.0'
     assert line in text
 
 
