@@ -109,8 +109,12 @@ def _harvest(
 
 def _sources(sample_key: bytes, positions: I64) -> I64:
     """Which bit of a record sketch each bit of a short one is."""
-    every = np.packbits(np.eye(SKETCH_BYTES * 8, dtype=np.uint8), axis=1)
-    found: I64 = short_sketches([sample_key] * len(every), every, positions).argmax(axis=0)
+    place = np.arange(SKETCH_BYTES * 8)
+    digits = np.arange(int(place[-1]).bit_length())
+    # Sketch k has the bits whose number has binary digit k; so short ones spell the numbers out.
+    spelled = np.packbits((place >> digits[:, None] & 1).astype(np.uint8), axis=1)
+    short = short_sketches([sample_key] * len(digits), spelled, positions)
+    found: I64 = (short.astype(np.int64) << digits[:, None]).sum(axis=0)
     return found
 
 
