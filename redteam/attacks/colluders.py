@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from redteam.view import View
 
 READ_MAX: Final = 0.05
-CLASSICAL_MIN: Final = 0.90
+CLASSICAL_MIN: Final = 0.75  # some lack one of the three values
 CLASSICAL_FIELDS: Final = ("sex", "dob", "name")
 QUOTA_FACTOR: Final = 1.5
 QUOTA_MIN: Final = 0.01
@@ -55,8 +55,9 @@ def run(setting: Setting) -> list[Result]:
     direct, chained = reach(view, chained=False), reach(view, chained=True)
     keyed = reach(view, chained=True, growth=GROWTH_DEFAULT - 1)
     classical = classically_read(view.population)
-    decoded = read(view, keyed.tokens, COLLUDER)
-    anew = read(view, keyed.tokens, COLLUDER, drawn_anew=True)
+    strangers = strangers_of(view)[view.population.person]
+    decoded = read(view, keyed.tokens, COLLUDER, strangers)
+    anew = read(view, keyed.tokens, COLLUDER, strangers, drawn_anew=True)
     needed = f"quota {quota:.1%} of a registry's records, half as much again as honestly needed"
     exact = [index for index in range(len(view.schema.passes)) if not _fuzzy(view, index)]
 
@@ -99,8 +100,8 @@ def run(setting: Setting) -> list[Result]:
             classical=classical,
             classical_min=CLASSICAL_MIN,
             detail=(
-                f"of {VICTIMS} records in reach {decoded:.0%} have a place, birth date or name read"
-                " that was not known; did each of"
+                f"of {VICTIMS} strangers in reach {decoded:.0%} have a place, birth date or name"
+                " read that was not known; did each of"
                 f" {INVENTED_HANDLES} invented handles show other bits, {anew:.0%}"
             ),
         ),

@@ -39,7 +39,7 @@ Bools = npt.NDArray[np.bool_]
 
 
 def read(
-    view: View, opened: Bools, colluder: int, victims: int = VICTIMS, *, drawn_anew: bool = False
+    view: View, opened: Bools, colluder: int, whom: Bools, *, drawn_anew: bool = False
 ) -> float:
     """Share of some victims of whom a value is read that their blocking values do not tell.
 
@@ -47,7 +47,7 @@ def read(
         view: of the linker.
         opened: (tokens,) whose blocking values the colluder knows.
         colluder: code of its registry.
-        victims: how many, at most, of those with a handle under such a token.
+        whom: (records,) victims are `VICTIMS` of these that have a handle under such a token.
         drawn_anew: as in the first design, each invented handle shows other bits.
     """
     population, secrets = view.population, view.secrets
@@ -55,9 +55,9 @@ def read(
     guesses = {name: sorted({v for v in population.values[name] if v}) for name in READ_FIELDS}
     sketches = {name: _record_bits(known, view, name, guesses[name]) for name in READ_FIELDS}
     rng = np.random.default_rng(0)
-    theirs = opened[view.rows.token] & (view.rows.level == 0) & (view.rows.registry != colluder)
+    theirs = opened[view.rows.token] & (view.rows.level == 0) & whom[secrets.record]
     rows = np.flatnonzero(theirs)
-    chosen = rng.permutation(np.unique(secrets.record[rows]))[:victims]
+    chosen = rng.permutation(np.unique(secrets.record[rows]))[:VICTIMS]
     read_out = 0
     for record in chosen.tolist():
         own = rows[secrets.record[rows] == record]
