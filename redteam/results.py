@@ -6,6 +6,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 
+def about(count: int) -> str:
+    """A count that the seed draws, in a setting that two seeds share."""
+    return f"about {max(round(count, -2), 100)}"
+
+
 @dataclass(frozen=True)
 class Result:
     """What one attack got in one setting.

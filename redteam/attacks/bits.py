@@ -18,7 +18,7 @@ from kinlink_core.encoding import keys
 from kinlink_core.encoding.seal import seal_pairs
 
 from redteam.keyed import Known, sample
-from redteam.results import Result
+from redteam.results import Result, about
 from redteam.view import shipped_schema
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def run(setting: Setting) -> list[Result]:
         Result(
             id="X10",
             title="order of sealed bits",
-            setting=f"dictionary of {len(names)} names",
+            setting=f"dictionary of {about(len(names))} names",
             seed=setting.seed,
             measure="names read from one foreign pair with one known side",
             value=_read(sketches, partner, secret, shown),

@@ -28,7 +28,7 @@ from kinlink_registry import islands, rounds
 from redteam.asker import ids, meet
 from redteam.population import make
 from redteam.registries import rows_of, twins
-from redteam.results import Result
+from redteam.results import Result, about
 
 if TYPE_CHECKING:
     from redteam.asker import Asked, Asker, Feed
@@ -59,10 +59,11 @@ def run(setting: Setting) -> list[Result]:
         spread = _joined_rounds(lab, left, rows)
     seed, detail = setting.seed, "Linker alone."
     together = "pairs of handles that {} together and are of one record"
-    some = f"{len(rows)} people, {CHANGED} of them"
+    people = f"{about(len(rows))} people"
+    some = f"{people}, {CHANGED} of them"
     return [
         Result("X13", "changed records joined over passes",
-               f"{len(rows)} people, {CHANGED_IN_ROUNDS} of them", seed, together.format("arrive"),
+               f"{people}, {CHANGED_IN_ROUNDS} of them", seed, together.format("arrive"),
                spread, 0.05, at_once, 0.9,
                detail=f"{detail} Rounds over {HOURS} h; beside it all at once."),
         Result("X13", "changed records joined by polling", some, seed,

@@ -25,7 +25,7 @@ from kinlink_registry.records import record_place
 from redteam.asker import meet
 from redteam.population import make
 from redteam.registries import rows_of, twins
-from redteam.results import Result
+from redteam.results import Result, about
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,7 +55,7 @@ def run(setting: Setting) -> list[Result]:
         Result(
             id="R15",
             title="decided pairs in a new epoch",
-            setting=f"{len(rows)} people, {DECIDED} decided pairs, {len(PASSES)} passes",
+            setting=f"{about(len(rows))} people, {DECIDED} decided pairs, {len(PASSES)} passes",
             seed=setting.seed,
             measure="decided pairs sealed again",
             value=max(sealed.values()),

@@ -28,7 +28,7 @@ from redteam.asker import ids, meet
 from redteam.attacks.chance import auc
 from redteam.population import make
 from redteam.registries import rows_of, twins
-from redteam.results import Result
+from redteam.results import Result, about
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,7 +67,7 @@ def run(setting: Setting) -> list[Result]:
         now = _only(now, np.flatnonzero(now.counts[now.island] == 1))
         classical = clock.auc(*_warm_and_fresh(left, now, lazy.keep, lazy.forget))
     return [
-        Result("R16", f"latency, {kind}", f"{len(rows)} people, {calls} calls each, loopback",
+        Result("R16", f"latency, {kind}", f"{about(len(rows))} people, {calls} calls each",
                setting.seed, "AUC by response time", share, TARGET, classical, CLASSICAL_MIN,
                "number", "Linker alone. First design: sketches made when first asked for.")
         for kind, share in found.items()

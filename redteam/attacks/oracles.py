@@ -21,7 +21,7 @@ from kinlink_core.wire import Refusal
 from redteam.asker import meet
 from redteam.population import make
 from redteam.registries import rows_of, twins
-from redteam.results import Result
+from redteam.results import Result, about
 
 if TYPE_CHECKING:
     from redteam.asker import Asker
@@ -45,7 +45,7 @@ def run(setting: Setting) -> list[Result]:
     with twins(rows, 2, toml=TOML) as lab, lab.serving() as askers:
         left, right = askers.values()
         back = _restored(lab, left, right, rows)
-    place = f"{len(rows)} people, 2 real registries"
+    place = f"{about(len(rows))} people, 2 real registries"
     detail = "Lying linker. "
     return [
         Result("X16", "WITHHELD at the highest weight", place, setting.seed,

@@ -23,7 +23,7 @@ from redteam.asker import meet
 from redteam.attacks.chance import auc
 from redteam.population import make
 from redteam.registries import rows_of, twins
-from redteam.results import Result
+from redteam.results import Result, about
 
 if TYPE_CHECKING:
     from redteam.asker import Asked, Asker
@@ -52,7 +52,7 @@ def run(setting: Setting) -> list[Result]:
         answered = {handle.tobytes() for handle in _answered(left, other)}
         truth = [_record(left, handle) in booked for handle in other.own]
         told = [handle.tobytes() in answered for handle in other.own]
-    place = f"{len(rows)} people, 2 real registries, quota {SHARE:.0%}"
+    place = f"{about(len(rows))} people, 2 real registries, quota {SHARE:.0%}"
     detail = "Lying linker. First design: booked by record."
     return [
         Result("X12", "partner quota as an oracle", place, setting.seed,

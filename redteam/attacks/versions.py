@@ -26,7 +26,7 @@ from kinlink_core.wire import Refusal, SealedRows, SieveRows
 from redteam.asker import ids, meet
 from redteam.population import make
 from redteam.registries import rows_of, twins
-from redteam.results import Result
+from redteam.results import Result, about
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -49,7 +49,7 @@ def run(setting: Setting) -> list[Result]:
     """Join rows of the same record; seal an old version again."""
     population = make(PEOPLE, 2, setting.seed, correlated=False, errors=0)
     rows = rows_of(population, 0)
-    place = f"{len(rows)} people, 3 real registries"
+    place = f"{about(len(rows))} people, 3 real registries"
     repeats = REPEATS_QUICK if setting.quick else REPEATS
     with twins(rows, 3) as lab, lab.serving() as askers:
         left, right, third = askers.values()
