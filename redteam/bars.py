@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-LABEL_WIDTH: Final = 430
+LABEL_WIDTH: Final = 720
 BAR_WIDTH: Final = 360
 ROW_HEIGHT: Final = 26
 TOP: Final = 56
@@ -48,7 +48,7 @@ def chart(title: str, bars: Sequence[Bar]) -> str:
 
 
 def _row(bar: Bar, top: int) -> list[str]:
-    marks = [_text(LABEL_WIDTH - 8, top + 15, bar.label, anchor="end")]
+    marks = [_text(LABEL_WIDTH - 8, top + 15, bar.label, anchor="end", size=11)]
     if bar.classical is not None:
         marks.append(_rect(top + 3, bar.classical, CLASSICAL))
     marks.append(_rect(top + 12, bar.value, OURS))

@@ -24,6 +24,7 @@ JSON: Final = DOCS / "explanation/redteam.json"
 PLOTS: Final = DOCS / "img"
 BEGIN: Final = "<!-- red team: begin -->"
 END: Final = "<!-- red team: end -->"
+LABEL_CHARACTERS_MAX: Final = 64
 HEAD: Final = (
     "| # | attack | setting | measured | classical | Kinlink | target | |\n"
     "|---|---|---|---|---|---|---|---|\n"
@@ -105,19 +106,28 @@ def plots(results: Sequence[Result]) -> dict[str, str]:
     """File name → SVG: one picture of all attacks that have a classical side, one by registries."""
     pairs = [each for each, _ in _worst(results) if each.unit == "share"]
     beside = [
-        Bar(f"{each.id} {each.setting}", each.value, each.classical, each.target)
+        Bar(_label(each), each.value, each.classical, each.target)
         for each in pairs
         if each.classical is not None
     ]
     alone = [
-        Bar(f"{each.id} {each.measure}, {each.setting}", each.value, None, each.target)
-        for each in pairs
-        if each.classical is None
+        Bar(_label(each), each.value, None, each.target) for each in pairs if each.classical is None
     ]
     return {
         "redteam-baselines.svg": chart("Kinlink beside classical encodings", beside),
         "redteam-others.svg": chart("Attacks without a classical side", alone),
     }
+
+
+def _label(each: Result) -> str:
+    """What a bar is, in one line: id, measure, setting in short."""
+    setting = each.setting.replace("provinces correlated", "correlated")
+    setting = setting.replace("provinces independent", "independent")
+    _, _, part = each.title.partition(": ")
+    measure = f"{part}, {each.measure}" if part else each.measure
+    if len(measure) > LABEL_CHARACTERS_MAX:
+        measure = measure[: LABEL_CHARACTERS_MAX - 1].rstrip() + "…"
+    return f"{each.id} {measure} · {setting}"
 
 
 def _worst(results: Sequence[Result]) -> list[tuple[Result, int]]:
