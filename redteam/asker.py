@@ -141,8 +141,7 @@ class Asker:
             return asked
         rows = np.flatnonzero(asked.proven.distances <= self._limit(asked))
         proofs = DistanceProofs(asked.proven.distances[rows], asked.proven.distance_proofs[rows])
-        own, theirs, island = asked.own[rows], asked.theirs[rows], asked.island[rows]
-        return replace(asked, own=own, theirs=theirs, island=island, proven=proofs)
+        return replace(asked.only(rows), proven=proofs)
 
     def _limit(self, asked: Asked) -> int:
         return distance_max(self.schema.passes[asked.pass_index].sieve_max)
@@ -253,6 +252,11 @@ class Asked:
     island: Any
     partner: Asker
     proven: DistanceProofs | None = None
+
+    def only(self, rows: Any) -> Asked:
+        """Some of the pairs, without their proofs."""
+        own, theirs, island = self.own[rows], self.theirs[rows], self.island[rows]
+        return replace(self, own=own, theirs=theirs, island=island, proven=None)
 
     def mirrored(self, asker: Asker) -> Asked:
         """The same pairs as the partner is asked for them, with the proofs of the asker's."""

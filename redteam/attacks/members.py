@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from kinlink_core.encoding import keys
+from kinlink_core.encoding.schema import SKETCH_BITS
 from kinlink_core.encoding.seal import seal_pairs
 from kinlink_core.encoding.sieve import (
     SIEVE_BITS,
@@ -51,7 +52,6 @@ TARGET: Final = 1 / CANDIDATES + 0.01
 PASS: Final = "birth_place"  # noqa: S105 - a blocking pass
 BLOCK: Final = ("dob", "place", "sex")
 TWELFTH: Final = 0
-SKETCH_BITS: Final = 2048
 
 
 def run(setting: Setting) -> list[Result]:

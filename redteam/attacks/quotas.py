@@ -11,7 +11,6 @@ not. The gauge of quotas tells the same, were it exact.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -76,17 +75,13 @@ def _gauge_steps(left: Asker, asked: Asked) -> float:
     seen, moved = 0.0, 0
     limit = int(len(asked.own) * SHARE / 3)
     for row in range(limit):
-        _answered(left, _only(asked, [row]))
+        _answered(left, asked.only([row]))
         measure(left.node)
         labels = {"partner": partner, "quota": "sealed"}
         shown = registry.get_sample_value(GAUGE, labels) or 0.0
         moved += int(shown != seen)
         seen = shown
     return moved / limit
-
-
-def _only(asked: Asked, rows: list[int]) -> Asked:
-    return replace(asked, own=asked.own[rows], theirs=asked.theirs[rows], island=asked.island[rows])
 
 
 def _answered(left: Asker, asked: Asked) -> Any:

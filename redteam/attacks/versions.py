@@ -89,7 +89,7 @@ def _joined(left: Asker, one: Asked, other: Asked, repeats: int) -> float:
     """
     order = np.argsort([handle.tobytes() for handle in one.own])
     there = np.argsort([handle.tobytes() for handle in other.own])
-    one, other = _only(one, order), _only(other, there)
+    one, other = one.only(order), other.only(there)
     shares = []
     for _ in range(repeats):
         first, second = replace(one, theirs=_random(one)), replace(other, theirs=_random(other))
@@ -100,11 +100,6 @@ def _joined(left: Asker, one: Asked, other: Asked, repeats: int) -> float:
             ]
         )
     return float(np.mean(shares, axis=0).max()) - 1 / len(one.own)
-
-
-def _only(asked: Asked, rows: npt.NDArray[np.int64]) -> Asked:
-    own, theirs, island = asked.own[rows], asked.theirs[rows], asked.island[rows]
-    return replace(asked, own=own, theirs=theirs, island=island, proven=None)
 
 
 def _nearest(one: SealedRows | SieveRows, other: SealedRows | SieveRows) -> float:

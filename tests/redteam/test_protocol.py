@@ -99,7 +99,7 @@ def test_forged_presence_size_and_partner_are_not_answered(pair: tuple[Asker, As
 def test_sealed_rows_and_sieve_words_of_one_record_do_not_join(pair: tuple[Asker, Asker]) -> None:
     left, right = pair
     asked = left.near(meet(left, right, left.schema.pass_index("name_birth")).to_left)
-    few = versions._only(asked, np.arange(12))
+    few = asked.only(np.arange(12))
     assert versions._nearest(left.seal(few), left.seal(few)) == 1
     # Partner handles of the linker's own making: each row is noise to every other.
     assert versions._joined(left, few, few, repeats=8) < 0.2
