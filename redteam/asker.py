@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from kinlink.registry.v1 import registry_pb2 as pb
 from kinlink.registry.v1 import registry_pb2_grpc
-from kinlink_core.encoding.sieve import SIEVE_BITS, distance_max, prove_distances
+from kinlink_core.encoding.record_tags import SEALED_TAG_BYTES
+from kinlink_core.encoding.sieve import distance_max, prove_distances
 from kinlink_core.errors import KinlinkError
 from kinlink_core.runtime.channel import translated
 from kinlink_core.wire import (
     DisclosedRows,
-    DistanceProofs,
     ProofRows,
     RefinedRows,
     SealedRows,
@@ -97,7 +97,7 @@ class Asker:
         return found
 
     def tagged(self, asked: Asked) -> TaggedSieveRows:
-        """StreamSieve with the tags of all bits."""
+        """StreamSieve with the tags of all bits and of the records."""
         found: TaggedSieveRows = self._sieve(asked, TaggedSieveRows)
         return found
 
@@ -111,7 +111,7 @@ class Asker:
             handles=asked.own.tobytes(),
             partner_handles=asked.theirs.tobytes(),
             island_index=asked.index().tobytes(),
-            proofs=kind is TaggedSieveRows,
+            tags=kind is TaggedSieveRows,
         )
         with translated("registry"):
             parts = list(read_stream(self.stub.StreamSieve(request), kind.read))
@@ -120,19 +120,16 @@ class Asker:
         )
 
     def proven(self, asked: Asked) -> Asked:
-        """The same pairs with the proofs that the partner's tags give, where it gives them."""
-        limit = self._limit(asked)
-        if limit == SIEVE_BITS:
-            return asked
-        count = len(asked.own)
+        """The same pairs with what the partner's tags prove, where it gives them."""
         try:
-            own, theirs = self.sieve(asked).word, asked.partner.tagged(asked.mirrored(self))
+            own, theirs = self.tagged(asked).word, asked.partner.tagged(asked.mirrored(self))
         except KinlinkError:
-            proofs = DistanceProofs(np.zeros(count, np.uint8), np.zeros(count, np.uint32))
+            proven = Proven.nothing(len(asked.own))
         else:
             distances = np.bitwise_count(own ^ theirs.word)
-            proofs = DistanceProofs(distances, prove_distances(own, theirs.distance_tags))
-        return replace(asked, proven=proofs)
+            proofs = prove_distances(own, theirs.distance_tags)
+            proven = Proven(distances, proofs, theirs.record_tag)
+        return replace(asked, proven=proven)
 
     def near(self, asked: Asked) -> Asked:
         """Those pairs that are near enough to be sealed, with their proofs."""
@@ -140,19 +137,16 @@ class Asker:
         if asked.proven is None:
             return asked
         rows = np.flatnonzero(asked.proven.distances <= self._limit(asked))
-        proofs = DistanceProofs(asked.proven.distances[rows], asked.proven.distance_proofs[rows])
-        return replace(asked.only(rows), proven=proofs)
+        return replace(asked.only(rows), proven=asked.proven.only(rows))
 
     def _limit(self, asked: Asked) -> int:
         return distance_max(self.schema.passes[asked.pass_index].sieve_max)
 
-    def seal(self, asked: Asked) -> SealedRows:
+    def seal(self, asked: Asked, linkage_id: str = "redteam") -> SealedRows:
         """StreamSealedPairs; distances are proven first, unless the request comes with proofs."""
-        if asked.proven is None:
-            asked = self.proven(asked)
-        proofs: dict[str, Any] = {} if asked.proven is None else asked.proven.packed()
+        proven = asked.proven or self.proven(asked).proven or Proven.nothing(len(asked.own))
         request = pb.StreamSealedPairsRequest(
-            linkage_id="redteam",
+            linkage_id=linkage_id,
             epoch=self.epoch,
             partner=asked.card,
             pass_index=asked.pass_index,
@@ -160,7 +154,7 @@ class Asker:
             own_handles=asked.own.tobytes(),
             partner_handles=asked.theirs.tobytes(),
             island_index=asked.index().tobytes(),
-            **proofs,
+            **proven.packed(),
         )
         with translated("registry"):
             stream = read_stream(
@@ -186,7 +180,7 @@ class Asker:
             return list(
                 read_stream(
                     self.stub.StreamChancePairs(request),
-                    lambda m: SealedRows.read(m, self.schema, chance=True),
+                    lambda m: SealedRows.read(m, self.schema),
                 )
             )
 
@@ -235,6 +229,33 @@ class Feed:
         return found
 
 
+@dataclass(frozen=True)
+class Proven:
+    """What a registry is shown of pairs that it is to seal."""
+
+    distances: Any
+    distance_proofs: Any
+    partner_tags: Any
+
+    @classmethod
+    def nothing(cls, rows: int) -> Proven:
+        """What proves nothing."""
+        tags = np.zeros((rows, SEALED_TAG_BYTES), np.uint8)
+        return cls(np.zeros(rows, np.uint8), np.zeros(rows, np.uint32), tags)
+
+    def only(self, rows: Any) -> Proven:
+        """Some rows."""
+        return Proven(self.distances[rows], self.distance_proofs[rows], self.partner_tags[rows])
+
+    def packed(self) -> dict[str, Any]:
+        """The columns, as they are sent."""
+        return {
+            "distances": self.distances.tobytes(),
+            "distance_proofs": self.distance_proofs.astype("<u4").tobytes(),
+            "partner_tags": np.ascontiguousarray(self.partner_tags).tobytes(),
+        }
+
+
 @dataclass
 class Asked:
     """Rows of one pass as they are put to one registry; `island` indexes the islands.
@@ -251,7 +272,7 @@ class Asked:
     theirs: Ids
     island: Any
     partner: Asker
-    proven: DistanceProofs | None = None
+    proven: Proven | None = None
 
     def only(self, rows: Any) -> Asked:
         """Some of the pairs, without their proofs."""

@@ -97,13 +97,13 @@ def _chance_levels(
     left, right = rng.integers(0, population.records, (2, count))
     apart = population.registry[left] != population.registry[right]
     left, right = left[apart], right[apart]
-    pair_keys = [os.urandom(32) for _ in left]
+    seeds = [os.urandom(32) for _ in left]
     sides = [
         sealed_side(
             schema,
             encoded.secrets,
             population.values,
-            pair_keys=pair_keys,
+            seeds=seeds,
             record=record,
             null_key=null_key,
         )

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from kinlink_core.encoding import keys
 from kinlink_core.encoding.encode import split_fixed
-from kinlink_core.encoding.seal import SAMPLE_BYTES, TAG_BYTES, seal_pairs
+from kinlink_core.encoding.seal import SAMPLE_BYTES, TAG_BYTES, digest_columns, seal_pairs
 from kinlink_core.encoding.sieve import NO_SIEVE, distance_max, open_bits, short_sketches
 from kinlink_linker.compare import compare
 from kinlink_linker.duck import DuckLimits
@@ -173,6 +173,19 @@ def near(schema: Schema, pairs: Sieved) -> npt.NDArray[np.bool_]:
     return np.asarray(pairs.distance <= limit[pairs.pass_index])
 
 
+def first_meetings(encoded: Encoded, pairs: Sieved) -> npt.NDArray[np.bool_]:
+    """Which pairs registries seal of those that an honest linker asks for, in random order.
+
+    Records that meet again are refused.
+    """
+    record = encoded.secrets.record
+    names = record[pairs.left] * (int(record.max(initial=0)) + 1) + record[pairs.right]
+    order = np.random.default_rng(0).permutation(pairs.count)
+    first = np.zeros(pairs.count, bool)
+    first[order[np.unique(names[order], return_index=True)[1]]] = True
+    return first
+
+
 def seal(
     schema: Schema, encoded: Encoded, registry_values: dict[str, Column], pairs: Sieved
 ) -> Pairs:
@@ -182,21 +195,16 @@ def seal(
     for start in range(0, max(pairs.count, 1), PAIRS_SEALED_AT_ONCE):
         part = slice(start, start + PAIRS_SEALED_AT_ONCE)
         left, right = pairs.left[part], pairs.right[part]
-        pair_keys = [
-            keys.pair_key(island, one, other)
-            for island, one, other in zip(
-                island_keys(encoded, left, right),
-                _each(secrets.handle[left]),
-                _each(secrets.handle[right]),
-                strict=True,
-            )
-        ]
+        handles = np.concatenate([secrets.handle[left], secrets.handle[right]], axis=1)
+        seeds = keys.pair_seeds(
+            [keys.seal_key(key) for key in island_keys(encoded, left, right)], _each(handles)
+        )
         sides = [
             sealed_side(
                 schema,
                 secrets,
                 registry_values,
-                pair_keys=pair_keys,
+                seeds=seeds,
                 record=secrets.record[rows],
                 null_key=null_key,
             )
@@ -215,7 +223,7 @@ def sealed_side(
     secrets: Secrets,
     values: dict[str, Column],
     *,
-    pair_keys: list[bytes],
+    seeds: list[bytes],
     record: I64,
     null_key: bytes,
 ) -> SealedBatch:
@@ -224,7 +232,8 @@ def sealed_side(
         raise ValueError("this view was made without sketches")
     chosen = record.tolist()
     columns = [[values[field.name][i] for i in chosen] for field in schema.fields]
-    return seal_pairs(schema, pair_keys, secrets.fixed[record], columns, null_key)
+    digests = digest_columns(schema, columns)
+    return seal_pairs(schema, seeds, secrets.fixed[record], digests, null_key)
 
 
 def measure(schema: Schema, left: SealedBatch, right: SealedBatch) -> tuple[np.ndarray, ...]:

@@ -56,9 +56,11 @@ class Setting:
         seed = self.seed + PUBLIC_SEED_OFFSET
         return _population(self.people, self.registries, seed, self.correlated)
 
-    def view(self, *, lying: bool = False, all_sealed: bool = False) -> View:
-        """What the linker holds; `lying` and `all_sealed` as in `view.build`."""
-        return _view(self, lying, all_sealed)
+    def view(
+        self, *, lying: bool = False, all_sealed: bool = False, every_pass: bool = False
+    ) -> View:
+        """What the linker holds; how it lies, as in `view.build`."""
+        return _view(self, lying, all_sealed, every_pass)
 
 
 def settings(size: str, seeds: tuple[int, ...], *, quick: bool) -> list[Setting]:
@@ -79,7 +81,11 @@ def _population(people: int, registries: int, seed: int, correlated: bool) -> Po
 
 
 @lru_cache(maxsize=1)
-def _view(setting: Setting, lying: bool, all_sealed: bool) -> View:  # noqa: FBT001 - a cache key
+def _view(setting: Setting, lying: bool, all_sealed: bool, every_pass: bool) -> View:  # noqa: FBT001 - a cache key
     return build(
-        setting.population(), lying=lying, all_sealed=all_sealed, trained=not setting.quick
+        setting.population(),
+        lying=lying,
+        all_sealed=all_sealed,
+        every_pass=every_pass,
+        trained=not setting.quick,
     )

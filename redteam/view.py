@@ -19,6 +19,7 @@ from redteam.meetings import (
     Pairs,
     Sieved,
     find_islands,
+    first_meetings,
     lying_islands,
     near,
     pairs_of,
@@ -44,6 +45,7 @@ class View:
     islands: Islands
     sieved: Sieved
     pairs: Pairs
+    repeated: Sieved  # near pairs of records that were sealed in an earlier pass
     disclosed: Disclosed | None
     secrets: Secrets
 
@@ -69,6 +71,7 @@ def build(
     schema: Schema | None = None,
     lying: bool = False,
     all_sealed: bool = False,
+    every_pass: bool = False,
     disclosing: bool = True,
     trained: bool = True,
 ) -> View:
@@ -79,6 +82,8 @@ def build(
         schema: the shipped one by default.
         lying: islands above their cap too, where two registries alone are within it.
         all_sealed: every pair of an island is sealed, not only those that pass the sieve.
+        every_pass: two records are sealed in every pass in which they meet, as a linker gets it
+            that links anew for each pass.
         disclosing: score the pairs and have those above the floor disclosed.
         trained: train the model by EM for that, as the linker does; takes about 15 s.
     """
@@ -90,11 +95,23 @@ def build(
         islands = find_islands(schema, encoded.rows, len(population.names))
     sieved = pairs_of(schema, encoded, islands)
     chosen = sieved if all_sealed else sieved.only(near(schema, sieved))
-    pairs = seal(schema, encoded, population.values, chosen)
+    first = first_meetings(encoded, chosen) | every_pass
+    pairs = seal(schema, encoded, population.values, chosen.only(first))
+    repeated = chosen.only(~first)
     found = None
     if disclosing:
         found = disclose(schema, encoded, population, pairs, trained=trained)
-    return View(schema, population, encoded.rows, islands, sieved, pairs, found, encoded.secrets)
+    return View(
+        schema,
+        population,
+        encoded.rows,
+        islands,
+        sieved,
+        pairs,
+        repeated,
+        found,
+        encoded.secrets,
+    )
 
 
 def build_tokens(

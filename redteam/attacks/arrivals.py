@@ -25,18 +25,16 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from kinlink_core.encoding.schema import SAMPLE_BITS, packaged_schema
+from kinlink_core.encoding.schema import packaged_schema
 from kinlink_core.wire import FeedEvent
 from kinlink_registry import rounds
 
-from redteam.attacks.repeats import matched, observe
+from redteam.attacks.repeats import found, sightings
 from redteam.population import make
 from redteam.registries import Laboratory, rows_of
 from redteam.results import Result
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from redteam.asker import Asker
     from redteam.places import I64
     from redteam.setting import Setting
@@ -92,40 +90,27 @@ def run(setting: Setting) -> list[Result]:
 
 
 def content(view: View, count: int) -> tuple[float, float]:
-    """Joined by distances alone: share of all arrivals, and of those linked in both passes."""
-    if view.disclosed is None:
-        raise ValueError("this view was made without scores")
+    """Joined by distances alone: share of all arrivals, and of those linked in one of two passes.
+
+    Over every two passes: an arrival that is linked in the first is looked for in the second.
+    """
     record, rows = view.secrets.record, view.rows
     own = np.flatnonzero(view.population.registry == REGISTRY)
     arrivals = np.random.default_rng(0).permutation(own)[:count]
-    left, right = record[view.pairs.left], record[view.pairs.right]
-    theirs = (view.disclosed.weight >= 0) & (np.isin(left, arrivals) | np.isin(right, arrivals))
+    arrived = np.zeros(view.population.records, bool)
+    arrived[arrivals] = True
     right_guesses, linked, present = 0.0, 0, 0
-    for one, other in combinations(_single_passes(view), 2):
-        in_one, in_other = (
+    for seen in sightings(view, of=arrived):
+        one, other = (
             np.intersect1d(record[(rows.pass_index == each) & (rows.level == 0)], arrivals)
-            for each in (one, other)
+            for each in (seen.one_pass, seen.other_pass)
         )
-        both = len(np.intersect1d(in_one, in_other))
-        seen, seen_again = (
-            observe(view, np.flatnonzero(theirs & (view.pairs.pass_index == each)))
-            for each in (one, other)
-        )
-        hits, shared = matched(seen, seen_again, SAMPLE_BITS)
-        right_guesses += float(hits.sum())
+        right, shared = found(view, seen)
+        right_guesses += float(right.sum())
         linked += shared
-        present += both
+        present += len(np.intersect1d(one, other))
     by_chance = max(present - linked, 0) / max(len(arrivals), 1)
     return (right_guesses + by_chance) / max(present, 1), right_guesses / max(linked, 1)
-
-
-def _single_passes(view: View) -> Iterator[int]:
-    """Passes in which a record has one handle at most."""
-    for index in range(len(view.schema.passes)):
-        feed = (view.rows.pass_index == index) & (view.rows.level == 0)
-        records = view.secrets.record[feed]
-        if len(records) and len(records) == len(np.unique(records)):
-            yield index
 
 
 def _at_once(seed: int) -> tuple[float, float]:

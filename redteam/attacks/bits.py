@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from kinlink_core.encoding import keys
-from kinlink_core.encoding.seal import seal_pairs
+from kinlink_core.encoding.seal import digest_columns, seal_pairs
 
 from redteam.keyed import Known, sample
 from redteam.results import Result, about
@@ -69,7 +69,8 @@ def _sealed(known: Known, names: list[str], chosen: I64) -> Bytes:
     pair_keys = [keys.expand(b"pair", number.to_bytes(4, "big")) for number in range(len(chosen))]
     values = {FIELD: [names[i] for i in chosen.tolist()]}
     columns = [values.get(field.name, [None] * len(chosen)) for field in known.schema.fields]
-    batch = seal_pairs(known.schema, pair_keys, known.fixed(values), columns, bytes(32))
+    digests = digest_columns(known.schema, columns)
+    batch = seal_pairs(known.schema, pair_keys, known.fixed(values), digests, bytes(32))
     index = [field.name for field in known.schema.fields].index(FIELD)
     sketch = batch.fields[index].sketch
     if sketch is None:

@@ -26,7 +26,6 @@ from kinlink_local.people import BLOOD_GROUPS
 from redteam.attacks.beliefs import Edges, beliefs
 from redteam.attacks.colourings import marginals
 from redteam.attacks.crowds import GIVEN_NAMES, MEMBERS_MIN, Crowd, all_pairs, crowd, joined
-from redteam.attacks.disclosures import answered
 from redteam.attacks.surnames import SAME_NAME_MAX
 from redteam.results import Result
 
@@ -97,7 +96,7 @@ def run(setting: Setting) -> list[Result]:
         raise ValueError("this view was made without scores")
     chained, largest = _chained_sex(view, view.disclosed.pair)
     everything = np.argsort(view.disclosed.weight, kind="stable")
-    lying, most = _chained_sex(view, answered(view, everything))
+    lying, most = _chained_sex(view, everything)
     return [
         result(
             f"islands at the cap, {worst or 'blood group'}",

@@ -113,7 +113,7 @@ class _Scene:
         return float(np.mean(answered))
 
     def _decide(self, to_left: Asked, to_right: Asked, chosen: slice) -> None:
-        tags = self.left.seal(to_left).record_tag, self.right.seal(to_right).record_tag
+        tags = self.left.tagged(to_left).record_tag, self.right.tagged(to_right).record_tag
         sides = (self.left, to_left, tags[1]), (self.right, to_right, tags[0])
         subjects = [
             asker.disclose(asked.card, asked.own, asked.theirs, tag).subjects

@@ -6,12 +6,11 @@ registry, how many records of which registry in the island) is a person's signat
 insider with the plaintext can compute too.
 
 R6 counts linked people whose signature nobody shares, after an honest linkage. R7 claims a high
-weight for every sealed pair, asks for all of them, those nobody would link first, and counts all
-people in islands whose signature nobody shares or of whom one handle alone is like no other; the
-measure is what that is beyond the honest linkage. A registry's ledger is played here by its rule:
-the first handle pair of two records is answered, others are "superseded". "Superseded" also
-confirms guesses: the last result joins pairs across passes as R5 does, asks for both at once, and
-counts those that are told to be one.
+weight for every sealed pair and asks for all of them; two records are sealed under one pair of
+handles and answered under one. It counts all people in islands whose signature nobody shares or of
+whom one handle alone is like no other; the measure is what that is beyond the honest linkage. What
+is asked for under other handles is "superseded", which confirms guesses: the last result joins
+pairs across passes as R5 does, asks for both, and counts those that are told to be one.
 
 Classical: one id a record, so that all its blocking keys are joined from the start; named by T3's
 attack.
@@ -23,10 +22,9 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from kinlink_core.encoding.encode import LSH
-from kinlink_core.encoding.schema import SAMPLE_BITS
 
 from redteam.attacks.colours import one_id_named
-from redteam.attacks.repeats import matched, sightings
+from redteam.attacks.repeats import found, sightings
 from redteam.results import Result
 
 if TYPE_CHECKING:
@@ -41,6 +39,8 @@ if TYPE_CHECKING:
 R6_MAX: Final = {3: 0.01, 31: 0.20}
 R7_GAIN_MAX: Final = 0.01
 CLASSICAL_MIN: Final = 0.50
+# Of fewer pairs a share says little.
+SHARED_MIN: Final = 100
 
 
 def run(setting: Setting) -> list[Result]:
@@ -48,9 +48,9 @@ def run(setting: Setting) -> list[Result]:
     view = setting.view()
     if view.disclosed is None:
         raise ValueError("this view was made without scores")
-    shown, weight = view.disclosed.pair, view.disclosed.weight
+    shown = view.disclosed.pair
     linked = np.unique(_people(view, shown[view.disclosed.linked]))
-    everything = np.argsort(weight, kind="stable")
+    everything = np.arange(view.pairs.count)
     everyone = np.unique(view.population.person[view.secrets.record[view.islands.row]])
     alone = told_apart(view)
 
@@ -60,11 +60,10 @@ def run(setting: Setting) -> list[Result]:
     def result(name: str, title: str, measure: str, value: float, **more: object) -> Result:
         return Result(name, title, setting.label, setting.seed, measure, value, **more)  # type: ignore[arg-type]
 
-    before, lying, untagged = share(shown), share(answered(view, everything)), share(everything)
-    exact = share(answered(view, everything[~fuzzy(view)[everything]]))
+    before, lying = share(shown), share(everything)
+    exact = share(everything[~fuzzy(view)])
     classical = one_id_named(setting)
     links = unique(view, shown[view.disclosed.linked])[linked].mean()
-    common = unique(view, answered(view, commonest_first(view)))[linked].mean()
     return [
         result(
             "R6",
@@ -74,10 +73,7 @@ def run(setting: Setting) -> list[Result]:
             target=R6_MAX.get(setting.registries),
             classical=classical,
             classical_min=CLASSICAL_MIN,
-            detail=(
-                f"were links alone disclosed {links:.1%}, and in the commonest surroundings first"
-                f" {common:.1%}; classical: one id a record"
-            ),
+            detail=f"were links alone disclosed {links:.1%}; classical: one id a record",
         ),
         result(
             "R7",
@@ -89,7 +85,7 @@ def run(setting: Setting) -> list[Result]:
             classical_min=CLASSICAL_MIN,
             detail=(
                 f"unique after an honest linkage {before:.1%}, every handle {lying:.1%},"
-                f" of exact passes only {exact:.1%}, without record tags {untagged:.1%}"
+                f" of exact passes only {exact:.1%}"
             ),
         ),
         result(
@@ -108,27 +104,6 @@ def fuzzy(view: View) -> Bools:
     cut = [any(part.transform == LSH for part in each.parts) for each in view.schema.passes]
     of_pair: Bools = np.array(cut)[view.pairs.pass_index]
     return of_pair
-
-
-def answered(view: View, asked: I64) -> I64:
-    """Of pairs in the order they are asked for, those that registries answer with subjects."""
-    record = view.secrets.record
-    left, right = record[view.pairs.left[asked]], record[view.pairs.right[asked]]
-    first = np.unique(left * view.population.records + right, return_index=True)[1]
-    kept: I64 = asked[np.sort(first)]
-    return kept
-
-
-def commonest_first(view: View) -> I64:
-    """Pairs good enough for a link, those in the commonest surroundings first."""
-    if view.disclosed is None:
-        raise ValueError("this view was made without scores")
-    good = np.flatnonzero(view.disclosed.weight >= 0)
-    _, kind, counts = np.unique(
-        surroundings(view)[view.pairs.left[good]], return_inverse=True, return_counts=True
-    )
-    ordered: I64 = good[np.argsort(-counts[kind.reshape(-1)], kind="stable")]
-    return ordered
 
 
 def unique(view: View, shown: I64) -> Bools:
@@ -176,10 +151,10 @@ def _people(view: View, pairs: I64) -> I64:
 
 
 def _confirmed(view: View) -> float:
-    """Share of linked pairs that one round of guesses between the two fullest passes confirms."""
-    passes = sightings(view)
-    if len(passes) < 2:
-        return 0.0
-    one, other = sorted(passes, key=lambda each: -len(each.pair))[:2]
-    hits, shared = matched(one, other, SAMPLE_BITS)
-    return float(hits.sum() / max(shared, 1))
+    """Share of linked pairs that one round of guesses between two passes confirms, at best."""
+    shares = [0.0]
+    for seen in sightings(view):
+        right, shared = found(view, seen)
+        if shared >= SHARED_MIN:
+            shares.append(float(right.sum() / shared))
+    return max(shares)

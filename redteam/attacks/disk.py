@@ -105,7 +105,7 @@ def _sealed(made: Live, epoch: str) -> set[bytes]:
         for asker, asked in ((left, met.to_left), (right, met.to_right)):
             rows = asker.seal(asked)
             good = rows.refusal == Refusal.ANSWERED
-            found |= {row.tobytes() for row in rows.record_tag[good]}
+            found |= {row.tobytes() for row in asker.tagged(asked).record_tag[good]}
             for column in rows.batch.fields:
                 if column.sketch is not None:
                     found |= {row.tobytes() for row in column.sketch[good]}

@@ -95,8 +95,8 @@ class _Scene:
     def disclosures(self) -> Iterator[tuple[str, Callable[[], Any]]]:
         """Subjects asked for without the partner's seal on the pair."""
         asked = self.met.to_left
-        ours = self.left.seal(asked).record_tag
-        theirs = self.right.seal(self.met.to_right).record_tag
+        ours = self.left.tagged(asked).record_tag
+        theirs = self.right.tagged(self.met.to_right).record_tag
         card, own, others = asked.card, asked.own, asked.theirs
         for tags in (np.zeros_like(theirs), ours, np.roll(theirs, 1, axis=0)):
             yield "disclosure", partial(self.left.disclose, card, own, others, tags)

@@ -98,8 +98,8 @@ def _harvest(
         blocking_pass = view.schema.passes[view.rows.pass_index[row]]
         positions = open_bits(view.schema, blocking_pass)
         short = short_sketches([sample_key], sketch, positions)
-        answered = _bits(sieve_words([key], [handles], short))[0]
-        shown = _bits(sieve_words([key] * len(units), [handles] * len(units), units))
+        answered = _bits(sieve_words([key + handles], short))[0]
+        shown = _bits(sieve_words([key + handles] * len(units), units))
         place = (shown[1:] ^ shown[0]).argmax(axis=1)
         source = _sources(sample_key, positions)
         bits[source] = (answered ^ shown[0])[place]

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from kinlink_core.encoding import keys
 from kinlink_core.encoding.schema import SKETCH_BITS
-from kinlink_core.encoding.seal import seal_pairs
+from kinlink_core.encoding.seal import digest_columns, seal_pairs
 from kinlink_core.encoding.sieve import (
     SIEVE_BITS,
     distance_max,
@@ -114,7 +114,7 @@ class _Island:
         key, pair = self.rng.bytes(32), self.rng.bytes(32)
         size = len(self.members)
         short = short_sketches([key] * size, self.records[self.members], self.positions)
-        words = sieve_words([key] * size, [pair] * size, short)
+        words = sieve_words([key + pair] * size, short)
         bits = np.unpackbits(words.view(np.uint8).reshape(size, -1), axis=1)
         every = np.unpackbits(self.records, axis=1)
         teachers, taught = every[CANDIDATES:], bits[1:]
@@ -136,7 +136,7 @@ class _Island:
         for row, partner in enumerate(range(CANDIDATES, CANDIDATES + PARTNERS)):
             key, pair = self.rng.bytes(32), self.rng.bytes(32)
             short = short_sketches([island] * 2, self.records[[TWELFTH, partner]], self.positions)
-            one, other = sieve_words([key] * 2, [pair] * 2, short)
+            one, other = sieve_words([key + pair] * 2, short)
             expected = np.clip((shown[:CANDIDATES] ^ shown[partner]).mean(axis=1), 1e-3, 1 - 1e-3)
             distance[row] = np.bitwise_count(one ^ other)
             likely[row] = binom.logpmf(distance[row], SIEVE_BITS, expected)
@@ -165,7 +165,8 @@ class _Island:
     def _sealed(self, known: Known, pair_keys: list[bytes], rows: list[int]) -> list[Bytes]:
         values = {name: [column[i] for i in rows] for name, column in self.values.items()}
         columns = [values[field.name] for field in known.schema.fields]
-        batch = seal_pairs(known.schema, pair_keys, known.fixed(values), columns, bytes(32))
+        digests = digest_columns(known.schema, columns)
+        batch = seal_pairs(known.schema, pair_keys, known.fixed(values), digests, bytes(32))
         nothing = np.empty((len(rows), 0), np.uint8)
         return [nothing if each.sketch is None else each.sketch for each in batch.fields]
 

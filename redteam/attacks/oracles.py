@@ -67,7 +67,7 @@ def _protected(lab: Laboratory, left: Asker, right: Asker, rows: list[dict[str, 
     names = [row["record_id"] for row in rows[:GUARDED]]
     lab.command(left.node.name, "protect", "--approval", *names)
     met = meet(left, right, left.schema.pass_index("name_birth"))
-    tags = right.seal(met.to_right).record_tag
+    tags = right.tagged(met.to_right).record_tag
     asked = met.to_left
     answer = left.disclose(asked.card, asked.own, asked.theirs, tags, WEIGHT_MAX)
     withheld = int((answer.refusal == Refusal.WITHHELD).sum())

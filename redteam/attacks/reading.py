@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from kinlink_core.encoding.seal import SealedBatch, seal_pairs
+from kinlink_core.encoding.seal import SealedBatch, digest_columns, seal_pairs
 from kinlink_core.wire import read_card
 from kinlink_registry import chance
 
@@ -93,7 +93,8 @@ class _Insider:
         """Records of the list, each under a key."""
         values = self._population.values
         columns = [[values[field.name][i] for i in records] for field in self._schema.fields]
-        return seal_pairs(self._schema, pair_keys, self._fixed[records], columns, bytes(32))
+        digests = digest_columns(self._schema, columns)
+        return seal_pairs(self._schema, pair_keys, self._fixed[records], digests, bytes(32))
 
     def opened(self, pair_keys: list[bytes], shown: SealedBatch) -> tuple[float, float]:
         """Share of rows that are a person of the list, and of values that somebody there has."""

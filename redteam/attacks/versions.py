@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from kinlink_core.errors import KinlinkError
-from kinlink_core.wire import Refusal, SealedRows, SieveRows
+from kinlink_core.wire import Refusal, SealedRows, TaggedSieveRows
 
 from redteam.asker import ids, meet
 from redteam.population import make
@@ -96,24 +96,25 @@ def _joined(left: Asker, one: Asked, other: Asked, repeats: int) -> float:
         shares.append(
             [
                 _nearest(left.seal(first), left.seal(second)),
-                _nearest(left.sieve(first), left.sieve(second)),
+                _nearest(left.tagged(first), left.tagged(second)),
             ]
         )
     return float(np.mean(shares, axis=0).max()) - 1 / len(one.own)
 
 
-def _nearest(one: SealedRows | SieveRows, other: SealedRows | SieveRows) -> float:
+def _nearest(one: SealedRows | TaggedSieveRows, other: SealedRows | TaggedSieveRows) -> float:
     """Share of rows whose nearest row of the other answer has the same number."""
     left, right = _flat(one), _flat(other)
     distance = np.array([np.bitwise_count(right ^ row).sum(axis=1) for row in left])
     return float(np.mean(distance.argmin(axis=1) == np.arange(len(distance))))
 
 
-def _flat(rows: SealedRows | SieveRows) -> Bytes:
+def _flat(rows: SealedRows | TaggedSieveRows) -> Bytes:
     """All that stands in each row, side by side."""
-    if isinstance(rows, SieveRows):
-        return np.ascontiguousarray(rows.word).view(np.uint8).reshape(len(rows.word), -1)
-    parts = [rows.record_tag]
+    if isinstance(rows, TaggedSieveRows):
+        parts = [np.ascontiguousarray(part) for part in (rows.word[:, None], rows.distance_tags)]
+        return np.concatenate([*(part.view(np.uint8) for part in parts), rows.record_tag], axis=1)
+    parts = []
     for column in rows.batch.fields:
         parts += [
             part for part in (column.presence, column.sketch, column.tags) if part is not None

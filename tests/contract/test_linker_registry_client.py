@@ -25,7 +25,6 @@ from kinlink_core.errors import (
 from kinlink_core.runtime.cards import Card
 from kinlink_core.runtime.identity import Role
 from kinlink_core.runtime.server import Service
-from kinlink_linker.domain import no_ids
 from kinlink_linker.peer import (
     DecisionsSaid,
     DecisionsTold,
@@ -34,6 +33,7 @@ from kinlink_linker.peer import (
     Islands,
     PairRequest,
     Publication,
+    Shown,
 )
 from kinlink_linker.registry_client import GrpcRegistryPeer
 from support.pki import Federation
@@ -289,33 +289,40 @@ def test_sieve_words_for_another_number_of_handles_are_refused(scene: Scene, row
 
 def tagged_columns(rows: int) -> pb.SieveColumns:
     tags = np.arange(64 * rows, dtype="<u4").tobytes()
-    return pb.SieveColumns(word=bytes(8 * rows), refusal=bytes(rows), distance_tags=tags)
+    return pb.SieveColumns(
+        word=bytes(8 * rows),
+        refusal=bytes(rows),
+        distance_tags=tags,
+        record_tag=bytes(32 * rows),
+    )
 
 
 def test_tags_are_asked_for_by_name_and_joined(scene: Scene) -> None:
     script = scene.registry.script
     script["StreamSieve"] = stream(pb.StreamSieveResponse, tagged_columns(2), tagged_columns(1))
-    found = scene.peer.sieve("id", EPOCH, pair_request(3), proofs=True)
-    assert found.tags[:, 0].tolist() == [0, 64, 0]
-    assert [request.proofs for request in scene.registry.asked["StreamSieve"]] == [True]
+    found = scene.peer.sieve("id", EPOCH, pair_request(3), tags=True)
+    assert found.tags is not None
+    assert found.tags.distance[:, 0].tolist() == [0, 64, 0]
+    assert found.tags.record.shape == (3, 32)
+    assert [request.tags for request in scene.registry.asked["StreamSieve"]] == [True]
     script["StreamSieve"] = stream(pb.StreamSieveResponse, sieve_columns(3))
-    assert scene.peer.sieve("id", EPOCH, pair_request(3)).tags.shape == (3, 0)
+    assert scene.peer.sieve("id", EPOCH, pair_request(3)).tags is None
 
 
 def test_words_without_the_tags_asked_for_are_refused(scene: Scene) -> None:
     scene.registry.script["StreamSieve"] = stream(pb.StreamSieveResponse, sieve_columns(3))
     with lost(Reason.REQUEST_MALFORMED):
-        scene.peer.sieve("id", EPOCH, pair_request(3), proofs=True)
+        scene.peer.sieve("id", EPOCH, pair_request(3), tags=True)
 
 
-def test_pairs_are_sealed_with_the_proofs_they_come_with(scene: Scene) -> None:
+def test_pairs_are_sealed_by_what_is_shown_of_them(scene: Scene) -> None:
     answer = stream(pb.StreamSealedPairsResponse, sealed_columns(2))
     scene.registry.script["StreamSealedPairs"] = answer
-    proofs = wire.DistanceProofs(np.array([3, 4], np.uint8), np.array([5, 6], np.uint32))
-    scene.peer.seal("id", EPOCH, pair_request(2))
-    scene.peer.seal("id", EPOCH, replace(pair_request(2), proofs=proofs))
-    without, request = scene.registry.asked["StreamSealedPairs"]
-    assert not without.distances + without.distance_proofs
+    tags = np.full((2, 32), 7, np.uint8)
+    shown = Shown(np.array([3, 4], np.uint8), np.array([5, 6], np.uint32), tags)
+    scene.peer.seal("id", EPOCH, shown_request(2, shown))
+    (request,) = scene.registry.asked["StreamSealedPairs"]
+    assert request.partner_tags == bytes([7] * 64)
     assert request.distances == bytes([3, 4])
     assert request.distance_proofs == bytes([5, 0, 0, 0, 6, 0, 0, 0])
 
@@ -341,11 +348,11 @@ def test_a_request_refused_as_a_whole_counts_as_all_its_rows_refused(
     script = scene.registry.script
     script["StreamSieve"] = script["StreamSealedPairs"] = [error]
     script["DiscloseSubjects"] = error
-    for proofs in (False, True):
-        found = scene.peer.sieve("id", EPOCH, pair_request(3), proofs=proofs)
+    for tags in (False, True):
+        found = scene.peer.sieve("id", EPOCH, pair_request(3), tags=tags)
         assert set(found.refusal) == {refusal}
-        assert found.tags.shape == (3, 64 if proofs else 0)
-    assert set(scene.peer.seal("id", EPOCH, pair_request(3)).refusal) == {refusal}
+        assert (found.tags is not None) == tags
+    assert set(scene.peer.seal("id", EPOCH, shown_request(3)).refusal) == {refusal}
     assert set(scene.peer.disclose("id", EPOCH, disclose_request(3)).refusal) == {refusal}
 
 
@@ -356,7 +363,7 @@ def test_any_other_error_loses_the_registry(scene: Scene) -> None:
     script["DiscloseSubjects"] = error
     for call in (
         lambda: scene.peer.sieve("id", EPOCH, pair_request(3)),
-        lambda: scene.peer.seal("id", EPOCH, pair_request(3)),
+        lambda: scene.peer.seal("id", EPOCH, shown_request(3)),
         lambda: scene.peer.disclose("id", EPOCH, disclose_request(3)),
     ):
         with lost(Reason.EPOCH_UNKNOWN):
@@ -388,7 +395,14 @@ def pair_request(rows: int) -> PairRequest:
     return PairRequest(CARD, 0, ISLANDS, tokens(rows), tokens(rows), np.zeros(rows, np.uint32))
 
 
-def sealed_columns(rows: int, *, tags: bool = True) -> pb.SealedColumns:
+def shown_request(rows: int, shown: Shown | None = None) -> PairRequest:
+    nothing = Shown(
+        np.zeros(rows, np.uint8), np.zeros(rows, np.uint32), np.zeros((rows, 32), np.uint8)
+    )
+    return replace(pair_request(rows), shown=shown or nothing)
+
+
+def sealed_columns(rows: int) -> pb.SealedColumns:
     fields = [
         pb.SealedField(
             presence=bytes(2 * rows),
@@ -397,17 +411,15 @@ def sealed_columns(rows: int, *, tags: bool = True) -> pb.SealedColumns:
         )
         for each in SCHEMA.fields
     ]
-    tag = bytes(32 * rows) if tags else b""
-    return pb.SealedColumns(fields=fields, record_tag=tag, refusal=bytes(rows))
+    return pb.SealedColumns(fields=fields, refusal=bytes(rows))
 
 
 def test_sealed_pairs_in_several_frames_are_joined(scene: Scene) -> None:
     scene.registry.script["StreamSealedPairs"] = stream(
         pb.StreamSealedPairsResponse, sealed_columns(2), sealed_columns(1)
     )
-    sealed = scene.peer.seal("id", EPOCH, pair_request(3))
+    sealed = scene.peer.seal("id", EPOCH, shown_request(3))
     assert sealed.rows == 3
-    assert sealed.record_tag.shape == (3, 32)
     assert [column.presence.shape for column in sealed.batch.fields] == [(3, 2)] * 3
     assert sealed.batch.fields[2].sketch is None
 
@@ -429,7 +441,6 @@ def with_short_sketch() -> pb.SealedColumns:
     [
         sealed_columns(2),
         sealed_columns(4),
-        sealed_columns(3, tags=False),
         without_field(),
         with_short_sketch(),
     ],
@@ -437,14 +448,14 @@ def with_short_sketch() -> pb.SealedColumns:
 def test_sealed_pairs_that_do_not_fit_are_refused(scene: Scene, columns: pb.SealedColumns) -> None:
     scene.registry.script["StreamSealedPairs"] = stream(pb.StreamSealedPairsResponse, columns)
     with lost():
-        scene.peer.seal("id", EPOCH, pair_request(3))
+        scene.peer.seal("id", EPOCH, shown_request(3))
 
 
 def test_more_chance_pairs_than_anybody_draws_are_refused_at_the_header(scene: Scene) -> None:
-    answer = stream(pb.StreamChancePairsResponse, sealed_columns(3, tags=False))
+    answer = stream(pb.StreamChancePairsResponse, sealed_columns(3))
     scene.registry.script["StreamChancePairs"] = answer
     assert scene.peer.chance(EPOCH, CARD, 3).rows == 3
-    flood = stream(pb.StreamChancePairsResponse, sealed_columns(3, tags=False), rows=10**9)
+    flood = stream(pb.StreamChancePairsResponse, sealed_columns(3), rows=10**9)
     scene.registry.script["StreamChancePairs"] = flood
     with lost(Reason.STREAM_CUT):
         scene.peer.chance(EPOCH, CARD, 3)
@@ -561,5 +572,4 @@ def test_an_answer_of_no_rows_is_an_answer(scene: Scene) -> None:
         pb.StreamSealedPairsResponse(trailer={}),
     ]
     scene.registry.script["StreamSealedPairs"] = empty
-    request = PairRequest(CARD, 0, ISLANDS, no_ids(), no_ids(), np.empty(0, np.uint32))
-    assert scene.peer.seal("id", EPOCH, request).rows == 0
+    assert scene.peer.seal("id", EPOCH, shown_request(0)).rows == 0

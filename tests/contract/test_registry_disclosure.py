@@ -40,7 +40,7 @@ def two_registries(
 
 def asked(met: Meeting, *, weight: float = 9.0, rows: slice = slice(None)) -> DisclosedRows:
     """Ask the left registry for subjects of pairs."""
-    tags = met.right.seal(met.to_right).record_tag
+    tags = met.right.sieve(met.to_right, tags=True).record_tag
     ask = met.to_left
     return met.left.disclose(ask.card, ask.own[rows], ask.theirs[rows], tags[rows], weight)
 

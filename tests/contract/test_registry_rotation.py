@@ -60,7 +60,8 @@ def two(prepared: Rig, tmp_path: Path) -> Iterator[tuple[Rig, Linker, Linker]]:
 
 def disclosed(met: Meeting) -> tuple[np.ndarray, np.ndarray]:
     """Subject ids of both sides; zero where a registry refused."""
-    tags_l, tags_r = met.left.seal(met.to_left).record_tag, met.right.seal(met.to_right).record_tag
+    tags_l = met.left.sieve(met.to_left, tags=True).record_tag
+    tags_r = met.right.sieve(met.to_right, tags=True).record_tag
     sides = ((met.left, met.to_left, tags_r), (met.right, met.to_right, tags_l))
     found = [
         linker.disclose(asked.card, asked.own, asked.theirs, tags).subjects
@@ -181,7 +182,9 @@ def test_exactly_the_decided_pairs_are_refused_in_a_new_epoch_once_the_partner_h
     for pass_index in (0, 1):
         met = meet(left, right, pass_index)
         for linker, asked in ((left, met.to_left), (right, met.to_right)):
-            for refusal in (linker.seal(asked).refusal, linker.sieve(asked).refusal):
+            # Another linkage, in which no pair was sealed in an earlier pass.
+            sealed = linker.seal(asked, f"linkage {pass_index}").refusal
+            for refusal in (sealed, linker.sieve(asked).refusal):
                 assert (refusal == Refusal.DECIDED).sum() == 2
                 assert (refusal == Refusal.ANSWERED).sum() == len(rows) - 2
     # A record with a verdict still meets the partner's other records.

@@ -85,13 +85,10 @@ def sealed_both(met: Meeting) -> tuple[SealedRows, SealedRows]:
 
 def disclosed_both(met: Meeting) -> tuple[np.ndarray, np.ndarray]:
     """Subject ids of every pair of a meeting, left and right."""
-    ours, theirs = sealed_both(met)
-    left = met.left.disclose(
-        met.to_left.card, met.to_left.own, met.to_left.theirs, theirs.record_tag
-    )
-    right = met.right.disclose(
-        met.to_right.card, met.to_right.own, met.to_right.theirs, ours.record_tag
-    )
+    ours = met.left.sieve(met.to_left, tags=True).record_tag
+    theirs = met.right.sieve(met.to_right, tags=True).record_tag
+    left = met.left.disclose(met.to_left.card, met.to_left.own, met.to_left.theirs, theirs)
+    right = met.right.disclose(met.to_right.card, met.to_right.own, met.to_right.theirs, ours)
     assert not left.refusal.any()
     assert not right.refusal.any()
     return left.subjects, right.subjects
@@ -129,7 +126,11 @@ def test_two_registries_seal_the_same_people_alike(federation: tuple[Rig, Linker
         assert (mine.presence == yours.presence).all()
         assert mine.sketch is None or (mine.sketch == yours.sketch).all()
         assert mine.tags is None or (mine.tags[:, :8] == yours.tags[:, :8]).all()
-    assert (ours.record_tag != theirs.record_tag).any(axis=1).all()
+    ours_tag, theirs_tag = (
+        linker.sieve(asked, tags=True).record_tag
+        for linker, asked in ((left, met.to_left), (right, met.to_right))
+    )
+    assert (ours_tag != theirs_tag).any(axis=1).all()
 
 
 def test_a_chance_draw_is_the_same_length_on_both_sides_and_repeats_itself(
@@ -416,7 +417,7 @@ def test_a_pair_of_records_is_disclosed_once_and_again_the_same(
     assert len({row.tobytes() for row in subjects}) == 20
     again, _ = disclosed_both(met)
     assert (again == subjects).all()
-    tags = right.seal(other.to_right).record_tag
+    tags = right.sieve(other.to_right, tags=True).record_tag
     twice = left.disclose(right.card, other.to_left.own, other.to_left.theirs, tags)
     assert twice.refusal.tolist() == [Refusal.SUPERSEDED] * 20
     assert not twice.subjects.any()
@@ -447,7 +448,7 @@ def test_a_record_with_two_partners_keeps_one_subject(tmp_path: Path) -> None:
             left.card, 0, tokens, ours_proof.counts, ours_proof.proofs,
             ids(theirs[token]), own, left, np.zeros(2),
         )  # fmt: skip
-        tags = right.seal(to_right).record_tag
+        tags = right.sieve(to_right, tags=True).record_tag
         answer = left.disclose(right.card, own, ids(theirs[token]), tags)
         assert proof.counts.tolist() == [2]
         assert not answer.refusal.any()
@@ -459,7 +460,7 @@ def test_a_record_tag_of_another_pair_discloses_nothing(
 ) -> None:
     _, left, right = federation
     met = meet(left, right)
-    tags = right.seal(met.to_right).record_tag
+    tags = right.sieve(met.to_right, tags=True).record_tag
     with refused(Reason.PROOF_REFUSED):
         left.disclose(right.card, met.to_left.own, met.to_left.theirs, np.roll(tags, 1, axis=0))
 
@@ -471,7 +472,7 @@ def test_a_weight_below_the_registrys_own_floor_is_withheld(tmp_path: Path) -> N
         right,
     ):
         met = meet(left, right)
-        tags = right.seal(met.to_right).record_tag
+        tags = right.sieve(met.to_right, tags=True).record_tag
         low = left.disclose(right.card, met.to_left.own, met.to_left.theirs, tags, weight=3.9)
         assert low.refusal.tolist() == [Refusal.WITHHELD] * 20
         high = left.disclose(right.card, met.to_left.own, met.to_left.theirs, tags, weight=4.0)
@@ -482,7 +483,7 @@ def test_disclosures_of_a_day_end_at_their_limit(tmp_path: Path) -> None:
     toml = "[policy]\ndisclosures_per_day_max = 5\n"
     with two_registries(tmp_path, toml=toml) as (_, left, right):
         met = meet(left, right)
-        tags = right.seal(met.to_right).record_tag
+        tags = right.sieve(met.to_right, tags=True).record_tag
         answer = left.disclose(right.card, met.to_left.own, met.to_left.theirs, tags)
         assert answer.refusal.tolist() == [Refusal.ANSWERED] * 5 + [Refusal.OVER_QUOTA] * 15
         with refused(Reason.QUOTA_EXCEEDED, QuotaError):
@@ -494,12 +495,13 @@ def test_disclosures_of_a_day_end_at_their_limit(tmp_path: Path) -> None:
 def test_the_share_of_records_sealed_towards_a_partner_is_bounded(tmp_path: Path) -> None:
     with two_registries(tmp_path, toml="[policy]\npartner_share_max = 0.1\n") as (_, left, right):
         met = meet(left, right)
-        refusal = left.seal(met.to_left).refusal
-        assert refusal.tolist() == [Refusal.ANSWERED] * 3 + [Refusal.OVER_QUOTA] * 17
-        again = left.seal(met.to_left).refusal
-        assert again.tolist() == refusal.tolist()
+        for _ in range(2):
+            refusal = left.sieve(met.to_left, tags=True).refusal
+            assert refusal.tolist() == [Refusal.ANSWERED] * 3 + [Refusal.OVER_QUOTA] * 17
+            sealed = left.seal(met.to_left).refusal == Refusal.ANSWERED
+            assert not sealed[3:].any()
         with refused(Reason.QUOTA_EXCEEDED, QuotaError):
-            left.seal(only(met.to_left, 4, 5))
+            left.sieve(only(met.to_left, 4, 5), tags=True)
 
 
 def test_pairs_of_an_epoch_end_at_their_limit(tmp_path: Path) -> None:
@@ -539,7 +541,7 @@ def test_a_decided_pair_is_never_sealed_again(
     assert left.publish(link).accepted == 1
     assert not left.seal(met.to_left).refusal.any()
     # The linker asked for the other pass as well, so this registry knows those handles too.
-    tags = right.seal(other.to_right).record_tag
+    tags = right.sieve(other.to_right, tags=True).record_tag
     left.disclose(right.card, other.to_left.own, other.to_left.theirs, tags)
     link.verdict = verdict
     link.own_handle = link.partner_handle = b""
@@ -563,7 +565,7 @@ def test_a_pair_decided_in_one_epoch_is_not_disclosed_in_the_next(tmp_path: Path
         assert [p.epoch for p in left.profile().profiles] == ["2026-12", "2026-11"]
         met = meet(left, right)
         # Sealed before the verdict: after it neither side answers for the pair.
-        tags = right.seal(met.to_right).record_tag
+        tags = right.sieve(met.to_right, tags=True).record_tag
         left.epoch = "2026-11"
         left.publish(link)
         left.epoch = "2026-12"
@@ -688,6 +690,7 @@ def test_every_request_is_in_the_audit_and_no_value_is(
     _, left, right = federation
     met = meet(left, right)
     left.sieve(met.to_left)
+    left.seal(met.to_left)
     left.chance(right.card, 30)
     left.refine(met.to_left.tokens, 0)
     left.publish(published(met, disclosed_both(met)))

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from kinlink.registry.v1 import registry_pb2 as pb
 from kinlink_core.encoding.sieve import distance_max, prove_distances
-from kinlink_core.errors import InvalidInputError, Reason
-from kinlink_core.wire import DistanceProofs, Refusal, TaggedSieveRows
-from unit.registry.rig import SCHEMA, Linker, Meeting, Rig, meet, people, person
+from kinlink_core.errors import QuotaError
+from kinlink_core.wire import Refusal, TaggedSieveRows
+from unit.registry.rig import SCHEMA, Linker, Meeting, Proven, Rig, meet, people, person
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,7 +50,7 @@ def met(tmp_path: Path) -> Iterator[Meeting]:
         yield found
 
 
-def proofs_of(linker: Linker, asked: Asked) -> DistanceProofs:
+def proofs_of(linker: Linker, asked: Asked) -> Proven:
     found = linker.proven(asked).proven
     assert found is not None
     return found
@@ -61,7 +61,7 @@ def far_of(met: Meeting) -> np.ndarray:
     return np.bitwise_count(words) > LIMIT
 
 
-def sealed(linker: Linker, asked: Asked, proofs: DistanceProofs) -> list[int]:
+def sealed(linker: Linker, asked: Asked, proofs: Proven) -> list[int]:
     answer = linker.seal(dataclasses.replace(asked, proven=proofs))
     return answer.refusal.tolist()
 
@@ -114,14 +114,15 @@ def test_a_proof_that_was_changed_swapped_or_made_up_is_refused(met: Meeting) ->
 
 def test_the_words_of_a_far_pair_do_not_prove_that_it_is_near(met: Meeting) -> None:
     far = far_of(met)
-    tagged = met.right.sieve(met.to_right, proofs=True)
+    tagged = met.right.sieve(met.to_right, tags=True)
     assert isinstance(tagged, TaggedSieveRows)
     # As if the left side had the very word of the right one.
     made_up = prove_distances(tagged.word, tagged.distance_tags)
     same = np.zeros(len(far), np.uint8)
-    refused = met.left.sieve(met.to_left).word != tagged.word
+    refused = met.left.sieve(met.to_left, tags=True).word != tagged.word
     assert refused[far].all()
-    assert sealed(met.left, met.to_left, DistanceProofs(same, made_up)) == expected(refused)
+    shown = Proven(same, made_up, tagged.record_tag)
+    assert sealed(met.left, met.to_left, shown) == expected(refused)
 
 
 def test_a_proof_holds_for_its_two_handles_alone(met: Meeting) -> None:
@@ -131,7 +132,9 @@ def test_a_proof_holds_for_its_two_handles_alone(met: Meeting) -> None:
     assert sealed(met.left, others, proofs) == expected(np.ones(len(asked.own), bool))
     with_others = meet(met.left, met.right, 1)
     count = len(with_others.to_left.own)
-    replayed = DistanceProofs(proofs.distances[:count], proofs.distance_proofs[:count])
+    replayed = Proven(
+        proofs.distances[:count], proofs.distance_proofs[:count], proofs.partner_tags[:count]
+    )
     assert set(sealed(met.left, with_others.to_left, replayed)) == {Refusal.SIEVE_REFUSED}
 
 
@@ -140,7 +143,7 @@ def test_what_is_refused_costs_no_quota_and_is_counted(tmp_path: Path) -> None:
     with two(tmp_path, toml=toml) as (left, _, met):
         far = far_of(met)
         count = len(far)
-        false = DistanceProofs(np.zeros(count, np.uint8), np.zeros(count, np.uint32))
+        false = Proven.nothing(count)
         for _ in range(2):
             assert sealed(left, met.to_left, false) == expected(np.ones(count, bool))
         assert Refusal.OVER_QUOTA not in sealed(left, met.to_left, proofs_of(left, met.to_left))
@@ -148,7 +151,6 @@ def test_what_is_refused_costs_no_quota_and_is_counted(tmp_path: Path) -> None:
         labels = {"stage": "seal", "partner": "sichuan", "refusal": "sieve_refused"}
         refused = 2 * count + int(far.sum())
         assert sample("kinlink_registry_refused_rows_total", labels) == refused
-        left.sieve(met.to_left, proofs=True)
         labels = {"stage": "distance", "partner": "sichuan"}
         assert sample("kinlink_registry_answered_rows_total", labels) == count
         assert f'"refused_sieve_refused":{count}' in left.node.home.audit.read_text().replace(
@@ -158,7 +160,7 @@ def test_what_is_refused_costs_no_quota_and_is_counted(tmp_path: Path) -> None:
 
 def test_tags_tell_the_word_they_stand_beside_and_are_the_same_each_time(met: Meeting) -> None:
     plain = met.left.sieve(met.to_left)
-    tagged, again = (met.left.sieve(met.to_left, proofs=True) for _ in range(2))
+    tagged, again = (met.left.sieve(met.to_left, tags=True) for _ in range(2))
     assert isinstance(tagged, TaggedSieveRows)
     assert isinstance(again, TaggedSieveRows)
     assert (tagged.word == plain.word).all()
@@ -170,7 +172,7 @@ def test_refused_rows_carry_tags_of_nothing(met: Meeting) -> None:
     proofs = met.to_left.proofs.copy()
     proofs[0] ^= 1
     forged = dataclasses.replace(met.to_left, proofs=proofs)
-    one, other = (met.left.sieve(forged, proofs=True) for _ in range(2))
+    one, other = (met.left.sieve(forged, tags=True) for _ in range(2))
     assert isinstance(one, TaggedSieveRows)
     assert isinstance(other, TaggedSieveRows)
     assert one.refusal.tolist() == [Refusal.PROOF_REFUSED] + [0] * (len(proofs) - 1)
@@ -178,25 +180,54 @@ def test_refused_rows_carry_tags_of_nothing(met: Meeting) -> None:
     assert (one.distance_tags[1:] == other.distance_tags[1:]).all()
 
 
-def test_a_pass_with_a_sieve_wants_a_proof_a_row_and_one_without_wants_none(
-    tmp_path: Path,
-) -> None:
+def test_in_a_pass_without_a_sieve_every_distance_is_near_enough(tmp_path: Path) -> None:
     schema = SIEVED.replace("sieve_max: 0.1", "sieve_max: 1.0", 1)
-    with two(tmp_path, schema=schema) as (left, right, met):
-        answer = left.seal(met.to_left)
-        assert not answer.refusal.any()
-        count = len(answer.refusal)
-        nothing = DistanceProofs(np.empty(0, np.uint8), np.empty(0, np.uint32))
-        some = DistanceProofs(np.zeros(count, np.uint8), np.zeros(count, np.uint32))
-        sieved = meet(left, right, 1).to_left
-        for asked, proofs, said in (
-            (met.to_left, some, "Pass name_birth wants no distances"),
-            (sieved, nothing, "Pass given_birth wants a distance and its proof"),
-            (sieved, DistanceProofs(some.distances[:3], some.distance_proofs[:3]), "wants a"),
-        ):
-            with pytest.raises(InvalidInputError, match=said) as caught:
-                sealed(left, asked, proofs)
-            assert caught.value.reason is Reason.REQUEST_MALFORMED
+    with two(tmp_path, schema=schema) as (left, _, met):
+        assert not left.seal(met.to_left).refusal.any()
+        nothing = Proven.nothing(len(met.to_left.own))
+        assert set(sealed(left, met.to_left, nothing)) == {Refusal.SIEVE_REFUSED}
+
+
+def test_a_record_tag_that_was_changed_is_refused(met: Meeting) -> None:
+    proofs = proofs_of(met.left, met.to_left)
+    far = far_of(met)
+    for byte in (0, 31):
+        tags = proofs.partner_tags.copy()
+        tags[:, byte] ^= 1
+        found = sealed(met.left, met.to_left, dataclasses.replace(proofs, partner_tags=tags))
+        assert found == np.where(far, Refusal.SIEVE_REFUSED, Refusal.PROOF_REFUSED).tolist()
+
+
+def test_two_records_are_sealed_once_in_a_linkage_whatever_the_pass(met: Meeting) -> None:
+    left, right = met.left, met.right
+    again = meet(left, right, 1)
+    far = far_of(met)
+    for linker, first, second in (
+        (left, met.to_left, again.to_left),
+        (right, met.to_right, again.to_right),
+    ):
+        assert linker.seal(first).refusal.tolist() == expected(far)
+        assert set(linker.seal(second).refusal.tolist()) == {Refusal.SUPERSEDED}
+        assert linker.seal(first).refusal.tolist() == expected(far)
+        assert set(linker.seal(second, "another").refusal.tolist()) == {Refusal.ANSWERED}
+        assert set(linker.seal(first, "another").refusal.tolist()) <= {
+            Refusal.SUPERSEDED,
+            Refusal.SIEVE_REFUSED,
+        }
+
+
+def test_nothing_is_sealed_of_a_record_that_was_not_booked(met: Meeting) -> None:
+    words = met.left.sieve(met.to_left).word
+    theirs = met.right.sieve(met.to_right, tags=True)
+    assert isinstance(theirs, TaggedSieveRows)
+    shown = Proven(
+        np.bitwise_count(words ^ theirs.word),
+        prove_distances(words, theirs.distance_tags),
+        theirs.record_tag,
+    )
+    # The left side was asked for words alone, which books nothing.
+    with pytest.raises(QuotaError):
+        sealed(met.left, met.to_left.only(~far_of(met)), shown.only(~far_of(met)))
 
 
 def test_columns_of_proofs_that_do_not_fit_are_malformed(met: Meeting) -> None:
@@ -206,6 +237,7 @@ def test_columns_of_proofs_that_do_not_fit_are_malformed(met: Meeting) -> None:
         own_handles=asked.own.tobytes(), partner_handles=asked.theirs.tobytes(),
         island_index=asked.index().tobytes(),
         distances=bytes(len(asked.own)), distance_proofs=bytes(4 * len(asked.own) - 4),
+        partner_tags=bytes(32 * len(asked.own)),
     )  # fmt: skip
     with pytest.raises(Exception, match="different numbers of rows"):
         list(met.left.stub.StreamSealedPairs(request))

@@ -90,7 +90,7 @@ def test_the_quality_is_what_counting_the_written_links_gives(
     assert set(quality["best"]) >= {"precision", "recall", "f1", "threshold"}
     blocking = report["blocking"]
     assert quality["at_threshold"]["recall"] <= blocking["pair_completeness"] <= 1
-    assert set(blocking["dropped"]) == {"over_cap", "proof", "sieved_out", "refused"}
+    assert set(blocking["dropped"]) == {"over_cap", "proof", "sieved_out", "repeated", "refused"}
 
 
 def test_links_stand_once_with_the_smaller_registry_on_the_left(

@@ -12,11 +12,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from kinlink_core.encoding import chance, keys
 from kinlink_core.encoding.encode import Encoder, split_fixed
 from kinlink_core.encoding.normalize import normalize_column
+from kinlink_core.encoding.record_tags import seal_record_tags
 from kinlink_core.encoding.schema import parse_schema
-from kinlink_core.encoding.seal import seal_pairs, seal_record_tag
+from kinlink_core.encoding.seal import digest_columns, seal_pairs
 from kinlink_core.encoding.sieve import distance_tags, open_bits, short_sketches, sieve_words
 
 VECTORS = Path(__file__).parent / "encoding_v1.json"
@@ -58,14 +60,16 @@ def vectors() -> dict[str, Any]:
     bk = bytes(batch.blocking.key[0])
     handles = [bytes([i]) * keys.HANDLE_BYTES for i in (1, 2)]
     island = keys.pair_island_key(b"K" * 32, bk)
-    pair = keys.pair_key(island, *handles)
+    pairs = [b"".join(handles)] * 2
+    seal_seeds = keys.pair_seeds([keys.seal_key(island)] * 2, pairs)
+    seeds = keys.pair_seeds([keys.sieve_key(island)] * 2, pairs)
     values = [columns[field.name] for field in schema.fields]
-    sealed = seal_pairs(schema, [pair, pair], batch.fixed, values, b"n" * 32)
-    sieve_keys, handle_pairs = [keys.sieve_key(island)] * 2, [b"".join(handles)] * 2
+    sealed = seal_pairs(schema, seal_seeds, batch.fixed, digest_columns(schema, values), b"n" * 32)
     short = short_sketches(
         [keys.sieve_key(island)] * 2, parts.record_sketch, open_bits(schema, schema.passes[0])
     )
-    words = sieve_words(sieve_keys, handle_pairs, short)
+    words = sieve_words(seeds, short)
+    names = np.frombuffer(b"t" * 16 + b"u" * 16, np.uint8).reshape(2, 16)
     drawn = chance.draw(schedule, b"K" * 32, "a", [bytes([i]) * 16 for i in range(20)], 10)
     return {
         "canonical": columns,
@@ -76,13 +80,13 @@ def vectors() -> dict[str, Any]:
         "proof": keys.membership_proof(bk, "shaanxi", 3, 20_780).hex(),
         "island_key": island.hex(),
         "sieve_key": keys.sieve_key(island).hex(),
-        "pair_key": pair.hex(),
+        "seal_key": keys.seal_key(island).hex(),
         "field_keys": {f.name: schedule.field_key(f.name).hex() for f in schema.fields},
         "sketches": [[digest(bytes(s)) for s in row] for row in parts.sketches],
         "record_sketches": [digest(bytes(s)) for s in parts.record_sketch],
         "sieve_words": [f"{word:016x}" for word in words],
         "distance_tags": {
-            side: distance_tags(sieve_keys, handle_pairs, words, of_left=of_left).tobytes().hex()
+            side: distance_tags(seeds, words, of_left=of_left).tobytes().hex()
             for side, of_left in (("left", True), ("right", False))
         },
         "sealed": [
@@ -93,7 +97,10 @@ def vectors() -> dict[str, Any]:
             }
             for column in sealed.fields
         ],
-        "record_tag": seal_record_tag(pair, "l", b"t" * 16).hex(),
+        "record_tags": {
+            side: seal_record_tags(seeds, names, of_left=of_left).tobytes().hex()
+            for side, of_left in (("left", True), ("right", False))
+        },
         "chance_index": drawn.index[:20].tolist(),
         "chance_keys": digest(b"".join(drawn.pair_keys)),
     }

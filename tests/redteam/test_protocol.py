@@ -115,7 +115,8 @@ def test_a_full_quota_answers_no_other_handle_of_a_booked_record(
     )
     booked = left.seal(first).refusal == Refusal.ANSWERED
     assert 0 < booked.sum() < len(booked)
-    assert answered(left, replace(other, card=right.card)) == 1  # the sieve costs no quota
+    assert answered(left, replace(other, card=right.card)) == 1  # words alone cost no quota
     with pytest.raises(Exception, match="quota"):
-        left.seal(other)
+        left.tagged(other)
+    assert set(left.seal(other).refusal.tolist()) == {Refusal.SIEVE_REFUSED}
     assert (left.seal(first).refusal == Refusal.ANSWERED).tolist() == booked.tolist()

@@ -35,7 +35,6 @@ EVERY_KIND = [
     wire.SieveRows,
     wire.TaggedSieveRows,
     wire.PairAsk,
-    wire.DistanceProofs,
     wire.DiscloseAsk,
     wire.DisclosedRows,
 ]
@@ -118,7 +117,7 @@ def test_words_with_their_tags_are_cut_into_frames_that_fit() -> None:
     rows = sample(wire.TaggedSieveRows, 5_000)
     rows = replace(rows, refusal=np.zeros(5_000, np.uint8))
     parts = [rows[part] for part in wire.frames(rows.rows, rows.row_bytes())]
-    assert [part.rows for part in parts] == [3_956, 1_044]
+    assert [part.rows for part in parts] == [3_530, 1_470]
     for part in parts:
         assert wire.TaggedSieveRows.read(part.message()).rows == part.rows
 
@@ -202,7 +201,7 @@ def schema() -> Schema:
     return load_schema(resources.files("kinlink_core.encoding") / "schemas" / "person.yaml")  # type: ignore[arg-type]
 
 
-def sealed(schema: Schema, rows: int = ROWS, *, chance: bool = False) -> wire.SealedRows:
+def sealed(schema: Schema, rows: int = ROWS) -> wire.SealedRows:
     random = np.random.default_rng(7)
 
     def column(width: int) -> Any:
@@ -216,18 +215,15 @@ def sealed(schema: Schema, rows: int = ROWS, *, chance: bool = False) -> wire.Se
         )
         for field in schema.fields
     )
-    tags = column(0 if chance else 32)
-    return wire.SealedRows(SealedBatch(columns), tags, np.zeros(rows, np.uint8))
+    return wire.SealedRows(SealedBatch(columns), np.zeros(rows, np.uint8))
 
 
 @pytest.mark.parametrize("rows", [0, ROWS])
-@pytest.mark.parametrize("chance", [False, True])
-def test_sealed_pairs_survive_the_wire(schema: Schema, rows: int, *, chance: bool) -> None:
-    sent = sealed(schema, rows, chance=chance)
+def test_sealed_pairs_survive_the_wire(schema: Schema, rows: int) -> None:
+    sent = sealed(schema, rows)
     raw = sent.message().SerializeToString()
-    got = wire.SealedRows.read(pb.SealedColumns.FromString(raw), schema, chance=chance)
+    got = wire.SealedRows.read(pb.SealedColumns.FromString(raw), schema)
     assert got.rows == rows
-    np.testing.assert_array_equal(got.record_tag, sent.record_tag)
     for ours, theirs in zip(got.batch.fields, sent.batch.fields, strict=True):
         for name in ("presence", "sketch", "tags"):
             left, right = getattr(ours, name), getattr(theirs, name)
@@ -274,11 +270,6 @@ def add_tags(message: Any, schema: Schema) -> None:
     message.fields[index].tags = bytes(8 * ROWS)
 
 
-def drop_record_tags(message: Any, schema: Schema) -> None:
-    del schema
-    message.record_tag = b""
-
-
 def refuse_for_no_known_reason(message: Any, schema: Schema) -> None:
     del schema
     message.refusal = b"\xff" * ROWS
@@ -293,7 +284,6 @@ def refuse_for_no_known_reason(message: Any, schema: Schema) -> None:
         drop_sketches,
         add_a_sketch,
         add_tags,
-        drop_record_tags,
         refuse_for_no_known_reason,
     ],
 )
@@ -305,11 +295,6 @@ def test_sealed_pairs_that_do_not_fit_the_schema_are_refused(
     with pytest.raises(InvalidInputError) as caught:
         wire.SealedRows.read(message, schema)
     malformed(caught)
-
-
-def test_chance_pairs_with_record_tags_are_refused(schema: Schema) -> None:
-    with pytest.raises(InvalidInputError, match="chance pairs carry record tags"):
-        wire.SealedRows.read(sealed(schema).message(), schema, chance=True)
 
 
 def stream_of(*parts: Any, rows: int = 2 * ROWS) -> list[Any]:

@@ -69,6 +69,7 @@ def linkage(
     table.add_row("candidates in islands", f"{candidates:,}")
     table.add_row("islands above their cap", f"{dropped['over_cap']:,}")
     table.add_row("too far apart in the sieve", f"{dropped['sieved_out']:,}")
+    table.add_row("met in an earlier pass", f"{dropped['repeated']:,}")
     table.add_row("refused by a registry", f"{dropped['refused']:,}")
     table.add_row("disclosed, above the floor", f"{disclosed:,}")
     table.add_row(Text("links", style="bold"), Text(f"{links:,}", style="bold green"))

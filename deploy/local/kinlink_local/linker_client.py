@@ -144,6 +144,7 @@ def _linkage(linkage: linker_pb2.Linkage) -> LinkageView:
         "over_cap": sum(each.dropped_over_cap for each in linkage.passes),
         "proof": sum(each.dropped_proof for each in linkage.passes),
         "sieved_out": sum(each.sieved_out for each in linkage.passes),
+        "repeated": sum(each.repeated for each in linkage.passes),
         "refused": sum(each.refused for each in linkage.passes),
     }
     state = linker_pb2.LinkageState.Name(linkage.state).removeprefix("LINKAGE_STATE_")

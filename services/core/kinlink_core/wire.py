@@ -47,10 +47,10 @@ from kinlink_core._packed import (
     u64,
 )
 from kinlink_core._streams import frames, read_stream, write_stream
+from kinlink_core.encoding.record_tags import SEALED_TAG_BYTES
 from kinlink_core.encoding.seal import (
     PRESENCE_TAG_BYTES,
     SAMPLE_BYTES,
-    SEALED_TAG_BYTES,
     TAG_BYTES,
     SealedBatch,
     SealedColumn,
@@ -68,7 +68,6 @@ __all__ = [
     "FRAME_BYTES_MAX",
     "DiscloseAsk",
     "DisclosedRows",
-    "DistanceProofs",
     "FeedEvent",
     "IslandRows",
     "PairAsk",
@@ -218,11 +217,16 @@ class SieveRows(Rows):
 
 @dataclass(frozen=True)
 class TaggedSieveRows(SieveRows):
-    """Sieve words with the tags of their bits (`SieveColumns` of a request for proofs)."""
+    """Sieve words with the tags of their bits and records (`SieveColumns`, if tags were asked)."""
 
     distance_tags: U32  # (n, 64)
+    record_tag: U8  # (n, 32)
 
-    KINDS: ClassVar[Mapping[str, Kind]] = {**SieveRows.KINDS, "distance_tags": DISTANCE_TAGS}
+    KINDS: ClassVar[Mapping[str, Kind]] = {
+        **SieveRows.KINDS,
+        "distance_tags": DISTANCE_TAGS,
+        "record_tag": SEALED_TAG,
+    }
 
 
 @dataclass(frozen=True)
@@ -232,24 +236,19 @@ class PairAsk(Rows):
     own_handles: U8
     partner_handles: U8
     island_index: U32
+    distances: U8
+    distance_proofs: U32
+    partner_tags: U8  # (n, 32)
 
     MESSAGE = pb.StreamSealedPairsRequest
     KINDS: ClassVar[Mapping[str, Kind]] = {
         "own_handles": ID,
         "partner_handles": ID,
         "island_index": UINT32,
+        "distances": UINT8,
+        "distance_proofs": UINT32,
+        "partner_tags": SEALED_TAG,
     }
-
-
-@dataclass(frozen=True)
-class DistanceProofs(Rows):
-    """What a `StreamSealedPairsRequest` proves: a row a pair, or none in a pass without a sieve."""
-
-    distances: U8
-    distance_proofs: U32
-
-    MESSAGE = pb.StreamSealedPairsRequest
-    KINDS: ClassVar[Mapping[str, Kind]] = {"distances": UINT8, "distance_proofs": UINT32}
 
 
 @dataclass(frozen=True)
@@ -292,10 +291,9 @@ class DisclosedRows(Rows):
 
 @dataclass(frozen=True)
 class SealedRows:
-    """One side of sealed pairs (`SealedColumns`); `record_tag` is (n, 32), or (n, 0) for chance."""
+    """One side of sealed pairs (`SealedColumns`)."""
 
     batch: SealedBatch
-    record_tag: U8
     refusal: U8
 
     @property
@@ -307,14 +305,11 @@ class SealedRows:
     def row_bytes(schema: Schema) -> int:
         """Bytes of one pair's side, for `frames`."""
         kinds = [kind for field in schema.fields for kind in _sealed_kinds(field).values()]
-        return sum(kind.row_bytes for kind in kinds) + SEALED_TAG_BYTES + UINT8.row_bytes
+        return sum(kind.row_bytes for kind in kinds) + UINT8.row_bytes
 
     @classmethod
-    def read(cls, message: Any, schema: Schema, *, chance: bool = False) -> Self:
-        """Read and check sealed columns: exactly the schema's fields, each with what it has.
-
-        `chance` is for pairs drawn at random, which carry no record tag.
-        """
+    def read(cls, message: Any, schema: Schema) -> Self:
+        """Read and check sealed columns: exactly the schema's fields, each with what it has."""
         if len(message.fields) != len(schema.fields):
             raise malformed("fields differ in number from the schema.")
         refusal = u8(message.refusal, "refusal")
@@ -330,14 +325,8 @@ class SealedRows:
             for name in ("sketch", "tags")
         ):
             raise malformed("a field carries a column that the schema does not give it.")
-        if chance:
-            if message.record_tag:
-                raise malformed("chance pairs carry record tags.")
-            tags = np.empty((len(refusal), 0), np.uint8)
-        else:
-            tags = SEALED_TAG.read(message.record_tag, "record_tag")
-        check_equal_rows(refusal=refusal, record_tag=tags, **columns)
-        if sum(column.nbytes for column in columns.values()) + tags.nbytes > FRAME_BYTES_MAX:
+        check_equal_rows(refusal=refusal, **columns)
+        if sum(column.nbytes for column in columns.values()) > FRAME_BYTES_MAX:
             raise malformed(f"A frame holds more than {FRAME_BYTES_MAX} bytes.")
         sealed_columns = tuple(
             SealedColumn(
@@ -347,7 +336,7 @@ class SealedRows:
             )
             for field in schema.fields
         )
-        return cls(SealedBatch(sealed_columns), tags, refusal)
+        return cls(SealedBatch(sealed_columns), refusal)
 
     def message(self) -> Any:
         """The pairs as their protobuf message."""
@@ -359,11 +348,7 @@ class SealedRows:
             )
             for column in self.batch.fields
         ]
-        return pb.SealedColumns(
-            fields=columns,
-            record_tag=self.record_tag.tobytes(),
-            refusal=UINT8.write(self.refusal, "refusal"),
-        )
+        return pb.SealedColumns(fields=columns, refusal=UINT8.write(self.refusal, "refusal"))
 
 
 def _sealed_kinds(field: Field) -> dict[str, Kind]:

@@ -293,6 +293,7 @@ def _pass(message: linker_pb2.PassCounts) -> PassCounts:
         dropped_proof=message.dropped_proof,
         pairs=message.pairs,
         sieved_out=message.sieved_out,
+        repeated=message.repeated,
         sealed=message.sealed,
         refused=message.refused,
     )

@@ -79,6 +79,7 @@ class PassView(View):
     dropped_proof: int
     pairs: int
     sieved_out: int
+    repeated: int
     sealed: int
     refused: int
 

@@ -87,6 +87,7 @@ class PassCounts:
     dropped_proof: int = 0
     pairs: int = 0
     sieved_out: int = 0
+    repeated: int = 0  # sealed in an earlier pass
     sealed: int = 0
     refused: int = 0
 

@@ -68,5 +68,7 @@ class JobMetrics:
         metrics.dropped_islands.labels(name, "proof").inc(counts.dropped_proof)
         metrics.candidate_pairs.labels(name).inc(counts.pairs)
         metrics.sieve_pairs.labels(name, "out").inc(counts.sieved_out)
-        metrics.sieve_pairs.labels(name, "kept").inc(counts.sealed + counts.refused)
+        metrics.sieve_pairs.labels(name, "kept").inc(
+            counts.repeated + counts.sealed + counts.refused
+        )
         metrics.sealed_pairs.labels(name).inc(counts.sealed)

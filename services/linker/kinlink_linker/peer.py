@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from kinlink_core.runtime.cards import Card
-    from kinlink_core.wire import DistanceProofs, SealedRows
+    from kinlink_core.wire import SealedRows
 
     from kinlink_linker.domain import F64, U8, U16, U32, U64, Ids
 
@@ -100,20 +100,34 @@ class Islands:
 
 
 @dataclass(frozen=True)
+class SieveTags:
+    """What sealing needs beside words: tags of their bits, and what the records are called."""
+
+    distance: U32  # (n, 64)
+    record: U8  # (n, 32), sealed for the partner
+
+
+@dataclass(frozen=True)
 class SieveWords:
     """64 masked bits a pair asked for, and a refusal code each."""
 
     words: U64
     refusal: U8
-    tags: U32  # (n, 64) distance tags, or (n, 0) where no proofs were asked for
+    tags: SieveTags | None  # None where none were asked for
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a registry is shown of pairs before it seals them."""
+
+    distances: U8
+    distance_proofs: U32
+    partner_tags: U8  # (n, 32)
 
 
 @dataclass(frozen=True)
 class PairRequest:
-    """Pairs to sieve or to seal: own and partner handles, each in an island named by index.
-
-    To be sealed they want proofs of their distances, where the pass has a sieve.
-    """
+    """Pairs to sieve or, with what is `shown` of them, to seal; islands are named by index."""
 
     partner: Card
     pass_index: int
@@ -121,7 +135,7 @@ class PairRequest:
     own: Ids
     others: Ids
     island_index: U32
-    proofs: DistanceProofs | None = None
+    shown: Shown | None = None
 
 
 @dataclass(frozen=True)
@@ -207,9 +221,9 @@ class RegistryPeer(Protocol):
         """Ask for finer tokens under tokens of the level above."""
 
     def sieve(
-        self, linkage_id: str, epoch: str, request: PairRequest, *, proofs: bool = False
+        self, linkage_id: str, epoch: str, request: PairRequest, *, tags: bool = False
     ) -> SieveWords:
-        """Ask for the masked words of one side of pairs; with `proofs` also for their tags."""
+        """Ask for the masked words of one side of pairs; with `tags` also for those."""
 
     def seal(self, linkage_id: str, epoch: str, request: PairRequest) -> SealedRows:
         """Ask for one side of pairs."""

@@ -39,6 +39,7 @@ COUNTERS: Final = (
     "dropped_proof",
     "pairs",
     "sieved_out",
+    "repeated",
     "sealed",
     "refused",
 )

@@ -20,7 +20,6 @@ from kinlink_core import wire
 from kinlink_core.encoding import keys
 from kinlink_core.encoding.chance import CHANCE_PAIRS_MAX
 from kinlink_core.encoding.decisions import MESSAGE_BYTES_MAX as DECISIONS_BYTES_MAX
-from kinlink_core.encoding.sieve import SIEVE_BITS
 from kinlink_core.errors import (
     CancelledError,
     DeadlineError,
@@ -44,10 +43,14 @@ from kinlink_linker.peer import (
     PeerProfile,
     Proofs,
     Refined,
-    SieveWords,
 )
 from kinlink_linker.replies import broken, check_epoch, expect_rows, joined, refused_whole
-from kinlink_linker.sealed_frames import joined_frames, nothing_sealed
+from kinlink_linker.sealed_frames import (
+    joined_frames,
+    joined_words,
+    nothing_sealed,
+    nothing_sieved,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -64,6 +67,7 @@ if TYPE_CHECKING:
         Islands,
         PairRequest,
         Publication,
+        SieveWords,
     )
 
 CONNECT_SECONDS: Final = 15.0
@@ -197,9 +201,9 @@ class GrpcRegistryPeer:
         )
 
     def sieve(
-        self, linkage_id: str, epoch: str, request: PairRequest, *, proofs: bool = False
+        self, linkage_id: str, epoch: str, request: PairRequest, *, tags: bool = False
     ) -> SieveWords:
-        """Ask for the masked words of one side of pairs; with `proofs` also for their tags."""
+        """Ask for the masked words of one side of pairs; with `tags` also for those."""
         message = pb.StreamSieveRequest(
             linkage_id=linkage_id,
             epoch=epoch,
@@ -209,27 +213,23 @@ class GrpcRegistryPeer:
             handles=packed(request.own).tobytes(),
             partner_handles=packed(request.others).tobytes(),
             island_index=request.island_index.astype("<u4").tobytes(),
-            proofs=proofs,
+            tags=tags,
             purpose=self._errand.purpose,
         )
         rows = len(request.own)
-        no_tags = np.zeros((rows, SIEVE_BITS if proofs else 0), np.uint32)
-        read = wire.TaggedSieveRows.read if proofs else wire.SieveRows.read
+        read = wire.TaggedSieveRows.read if tags else wire.SieveRows.read
         try:
             parts = self._rows(self._stub.StreamSieve, message, read, epoch, rows)
         except KinlinkError as error:
-            return SieveWords(np.zeros(rows, np.uint64), refused_whole(error, rows), no_tags)
-        words = joined([part.word for part in parts], np.empty(0, np.uint64))
-        refusal = joined([part.refusal for part in parts], np.empty(0, np.uint8))
-        expect_rows(len(refusal), rows)
-        if proofs:
-            return SieveWords(
-                words, refusal, joined([part.distance_tags for part in parts], no_tags[:0])
-            )
-        return SieveWords(words, refusal, no_tags)
+            return nothing_sieved(refused_whole(error, rows), tags=tags)
+        words = joined_words(parts, tags=tags)
+        expect_rows(len(words.refusal), rows)
+        return words
 
     def seal(self, linkage_id: str, epoch: str, request: PairRequest) -> wire.SealedRows:
-        """Ask for one side of pairs."""
+        """Ask for one side of pairs, with what is shown of them."""
+        if request.shown is None:
+            raise ValueError("pairs are sealed by what is shown of them")
         message = pb.StreamSealedPairsRequest(
             linkage_id=linkage_id,
             epoch=epoch,
@@ -239,12 +239,16 @@ class GrpcRegistryPeer:
             own_handles=packed(request.own).tobytes(),
             partner_handles=packed(request.others).tobytes(),
             island_index=request.island_index.astype("<u4").tobytes(),
+            distances=request.shown.distances.tobytes(),
+            distance_proofs=request.shown.distance_proofs.astype("<u4").tobytes(),
+            partner_tags=np.ascontiguousarray(request.shown.partner_tags).tobytes(),
             purpose=self._errand.purpose,
-            **({} if request.proofs is None else request.proofs.packed()),
         )
         rows = len(request.own)
         try:
-            parts = self._rows(self._stub.StreamSealedPairs, message, self._pair_rows, epoch, rows)
+            parts = self._rows(
+                self._stub.StreamSealedPairs, message, self._sealed_rows, epoch, rows
+            )
         except KinlinkError as error:
             return nothing_sealed(self._schema, refused_whole(error, rows))
         sealed = joined_frames(self._schema, parts)
@@ -281,7 +285,7 @@ class GrpcRegistryPeer:
             purpose=self._errand.purpose,
         )
         parts = self._rows(
-            self._stub.StreamChancePairs, request, self._chance_rows, epoch, CHANCE_PAIRS_MAX
+            self._stub.StreamChancePairs, request, self._sealed_rows, epoch, CHANCE_PAIRS_MAX
         )
         return joined_frames(self._schema, parts)
 
@@ -323,11 +327,8 @@ class GrpcRegistryPeer:
         answer = self._unary(self._stub.PublishLinks, request, UNARY_SECONDS)
         return int(answer.accepted)
 
-    def _pair_rows(self, message: Any) -> wire.SealedRows:
+    def _sealed_rows(self, message: Any) -> wire.SealedRows:
         return wire.SealedRows.read(message, self._schema)
-
-    def _chance_rows(self, message: Any) -> wire.SealedRows:
-        return wire.SealedRows.read(message, self._schema, chance=True)
 
     def _rows(
         self,

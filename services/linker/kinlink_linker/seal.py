@@ -1,5 +1,11 @@
 """Prove candidate pairs near, fetch both sides, sealed for each pair alone, and compare them.
 
+Two records that meet in several passes are sealed in one of them: the registries, which know by the
+record tags that they have met, refuse the others. So two registries are asked for one chunk after
+another, both in the same order. The order is random over passes, because a model is trained for
+each, and what would be left for the last of them is no sample of what it finds. And it is the same
+in every linkage, because a pair is disclosed under the handles it was first disclosed under.
+
 A chunk lives in memory while it is reduced to comparison levels and is then dropped; what is kept
 of a pair is one small integer a field, its two handles and the two record tags that the registries
 will exchange at disclosure.
@@ -7,8 +13,10 @@ will exchange at disclosure.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from functools import partial
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,6 +41,9 @@ if TYPE_CHECKING:
 
 # Handles and islands of a request stay well below the 1 MiB of a message.
 PAIRS_A_REQUEST = 4_096
+# Every pass has its turn in each round. Among many registries their orders are mixed enough.
+ROUNDS = 4
+TWOS_MAX = 10
 # Both sides of a few chunks are in flight at once.
 CHUNKS_AHEAD = 4
 
@@ -75,57 +86,100 @@ class Sealer:
                 f"{total} candidate pairs are more than the limit of {pairs_max} (pairs_max); "
                 "lower the caps or sieve_max of the schema, or raise the limit.",
             )
-        shuffled = Prover(self.run).prove([_shuffled(each) for each in candidates if each.count])
-        total = sum(each.count for each in shuffled)
-        self.run.progress.expect(total)
+        shuffled = [_shuffled(each) for each in candidates if each.count]
+        proven = _in_rounds(Prover(self.run).prove(shuffled))
+        self.run.progress.expect(sum(each.count for each in proven))
         chunks: dict[int, list[ComparedPairs]] = {}
-        one_side: dict[tuple[int, int], SealedRows] = {}
-        for (number, start, side), rows in self.run.federation.ask(
-            self._asks(shuffled), ahead=CHUNKS_AHEAD
-        ):
-            other = one_side.pop((number, start), None)
-            if other is None:
-                one_side = {(number, start): rows} if side == "left" else {}
-                continue
-            pairs = shuffled[number]
-            part = slice(start, min(start + PAIRS_A_REQUEST, pairs.count))
-            chunks.setdefault(number, []).append(self._compare(pairs, part, other, rows))
-            self.run.progress.advance(part.stop - part.start)
+        for wave in _waves(proven):
+            for number, part, left, right in self._sealed(proven, wave):
+                pairs = proven[number]
+                chunks.setdefault(number, []).append(self._compare(pairs, part, left, right))
+                self.run.progress.advance(part.stop - part.start)
         present = set(self.run.federation.present)
         compared = [_joined(parts) for _, parts in sorted(chunks.items())]
         return [each for each in compared if {each.left, each.right} <= present]
 
+    def _sealed(
+        self, candidates: list[CandidatePairs], wave: list[_Chunk]
+    ) -> Iterator[tuple[int, slice, SealedRows, SealedRows]]:
+        """Chunks of different registry pairs, asked for at once, where both sides answered."""
+        one_side: dict[int, SealedRows] = {}
+        for (number, part, side), rows in self.run.federation.ask(
+            self._asks(candidates, wave), ahead=CHUNKS_AHEAD
+        ):
+            other = one_side.pop(number, None)
+            if other is not None:
+                yield number, part, other, rows
+            elif side == "left":
+                one_side[number] = rows
+
     def _asks(
-        self, candidates: list[CandidatePairs]
-    ) -> Iterator[Ask[tuple[int, int, str], SealedRows]]:
-        for number, pairs in enumerate(candidates):
-            for part in slices_of(pairs.count, PAIRS_A_REQUEST):
-                for side in ("left", "right"):
-                    own, partner = pairs.sides(side)
-                    card = self.run.federation.descriptions[partner].card
-                    request = pairs.request(side, part, card)
-                    call = partial(_seal_at, self.run.linkage_id, self.run.epoch, request)
-                    yield Ask(own, (number, part.start, side), call)
+        self, candidates: list[CandidatePairs], wave: list[_Chunk]
+    ) -> Iterator[Ask[tuple[int, slice, str], SealedRows]]:
+        for number, part in wave:
+            pairs = candidates[number]
+            for side in ("left", "right"):
+                own, partner = pairs.sides(side)
+                card = self.run.federation.descriptions[partner].card
+                request = pairs.request(side, part, card)
+                call = partial(_seal_at, self.run.linkage_id, self.run.epoch, request)
+                yield Ask(own, (number, part, side), call)
 
     def _compare(
         self, pairs: CandidatePairs, part: slice, left: SealedRows, right: SealedRows
     ) -> ComparedPairs:
         answered = (left.refusal == Refusal.ANSWERED) & (right.refusal == Refusal.ANSWERED)
+        repeated = (left.refusal == Refusal.SUPERSEDED) & (right.refusal == Refusal.SUPERSEDED)
         index = pairs.islands.pass_index
-        self.run.tally.refuse(pairs.islands.left, "seal", left.refusal)
-        self.run.tally.refuse(pairs.islands.right, "seal", right.refusal)
+        self.run.tally.refuse(pairs.islands.left, "seal", left.refusal[~repeated])
+        self.run.tally.refuse(pairs.islands.right, "seal", right.refusal[~repeated])
         self.run.tally.add("sealed", index, int(answered.sum()))
-        self.run.tally.add("refused", index, int((~answered).sum()))
+        self.run.tally.add("repeated", index, int(repeated.sum()))
+        self.run.tally.add("refused", index, int((~answered & ~repeated).sum()))
+        if pairs.proven is None:
+            raise ValueError("pairs are sealed by what was proven of them")
         return ComparedPairs(
             pairs.islands.left,
             pairs.islands.right,
             index,
             pairs.left[part][answered],
             pairs.right[part][answered],
-            left.record_tag[answered],
-            right.record_tag[answered],
+            pairs.proven.left_tag[part][answered],
+            pairs.proven.right_tag[part][answered],
             compare(self.run.schema, only(left, answered), only(right, answered)),
         )
+
+
+# Which candidates, and which of their rows.
+_Chunk = tuple[int, slice]
+
+
+def _in_rounds(candidates: list[CandidatePairs]) -> list[CandidatePairs]:
+    """The candidates in the order in which they are sealed, cut by rounds.
+
+    In which round a pair is, its random handles say; in which order passes come in a round, chance
+    that depends on the round and the two registries alone.
+    """
+    of_two = {(each.islands.left, each.islands.right) for each in candidates}
+    rounds = ROUNDS if len(of_two) <= TWOS_MAX else 1
+    found = []
+    for pairs in candidates:
+        drawn = (pairs.left[:, 0] ^ pairs.right[:, 0]) % np.uint64(rounds)
+        for number in range(rounds):
+            name = f"{number} {pairs.islands.left} {pairs.islands.right} {pairs.islands.pass_index}"
+            place = number, hashlib.sha256(name.encode()).digest()
+            found.append((place, pairs.take(np.flatnonzero(drawn == number))))
+    return [pairs for _, pairs in sorted(found, key=lambda each: each[0])]
+
+
+def _waves(candidates: list[CandidatePairs]) -> Iterator[list[_Chunk]]:
+    """One chunk of every two registries at a time, those of the same two in their order."""
+    lanes: dict[tuple[str, str], list[_Chunk]] = {}
+    for number, pairs in enumerate(candidates):
+        lane = lanes.setdefault((pairs.islands.left, pairs.islands.right), [])
+        lane += [(number, part) for part in slices_of(pairs.count, PAIRS_A_REQUEST)]
+    for wave in zip_longest(*lanes.values()):
+        yield [chunk for chunk in wave if chunk is not None]
 
 
 def only(rows: SealedRows, which: Bools) -> SealedBatch:

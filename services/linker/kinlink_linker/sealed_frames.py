@@ -1,4 +1,4 @@
-"""Sealed pairs as they come off the wire: frames joined to one answer, and answers of nothing."""
+"""Sieved and sealed pairs off the wire: frames joined to one answer, and answers of nothing."""
 
 from __future__ import annotations
 
@@ -6,16 +6,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from kinlink_core import wire
+from kinlink_core.encoding.record_tags import SEALED_TAG_BYTES
 from kinlink_core.encoding.seal import (
     PRESENCE_TAG_BYTES,
     SAMPLE_BYTES,
-    SEALED_TAG_BYTES,
     TAG_BYTES,
     SealedBatch,
     SealedColumn,
 )
+from kinlink_core.encoding.sieve import SIEVE_BITS
+
+from kinlink_linker.peer import SieveTags, SieveWords
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from kinlink_core.encoding.schema import Schema
 
     from kinlink_linker.domain import U8
@@ -35,7 +40,6 @@ def joined_frames(schema: Schema, parts: list[wire.SealedRows]) -> wire.SealedRo
     )
     return wire.SealedRows(
         SealedBatch(columns),
-        np.concatenate([part.record_tag for part in parts]),
         np.concatenate([part.refusal for part in parts]),
     )
 
@@ -57,5 +61,28 @@ def nothing_sealed(schema: Schema, refusal: U8) -> wire.SealedRows:
         )
         for field in schema.fields
     )
-    tags = np.zeros((rows, SEALED_TAG_BYTES), np.uint8)
-    return wire.SealedRows(SealedBatch(columns), tags, refusal)
+    return wire.SealedRows(SealedBatch(columns), refusal)
+
+
+def joined_words(parts: Sequence[wire.SieveRows], *, tags: bool) -> SieveWords:
+    """Join the frames of one answer, with tags if they were asked for."""
+    nothing = nothing_sieved(np.empty(0, np.uint8), tags=tags)
+    words = np.concatenate([nothing.words, *(part.word for part in parts)])
+    refusal = np.concatenate([nothing.refusal, *(part.refusal for part in parts)])
+    if nothing.tags is None:
+        return SieveWords(words, refusal, None)
+    tagged = [part for part in parts if isinstance(part, wire.TaggedSieveRows)]
+    found = SieveTags(
+        np.concatenate([nothing.tags.distance, *(part.distance_tags for part in tagged)]),
+        np.concatenate([nothing.tags.record, *(part.record_tag for part in tagged)]),
+    )
+    return SieveWords(words, refusal, found)
+
+
+def nothing_sieved(refusal: U8, *, tags: bool) -> SieveWords:
+    """Rows that are all refused."""
+    rows = len(refusal)
+    nothing = SieveTags(
+        np.zeros((rows, SIEVE_BITS), np.uint32), np.zeros((rows, SEALED_TAG_BYTES), np.uint8)
+    )
+    return SieveWords(np.zeros(rows, np.uint64), refusal, nothing if tags else None)

@@ -356,6 +356,7 @@ def _linkage(linkage: Linkage) -> pb.Linkage:
                 dropped_proof=each.dropped_proof,
                 pairs=each.pairs,
                 sieved_out=each.sieved_out,
+                repeated=each.repeated,
                 sealed=each.sealed,
                 refused=each.refused,
             )

@@ -202,7 +202,16 @@ def model(name: str, body: Document) -> None:
 
 
 def _passes(found: list[Document]) -> Table:
-    columns = ("tokens", "islands", "refined", "pairs", "sieved_out", "sealed", "refused")
+    columns = (
+        "tokens",
+        "islands",
+        "refined",
+        "pairs",
+        "sieved_out",
+        "repeated",
+        "sealed",
+        "refused",
+    )
     table = Table("pass", *columns, "over cap", "no proof", title="Blocking passes")
     for each in found:
         counts = [each[name] for name in (*columns, "dropped_over_cap", "dropped_proof")]

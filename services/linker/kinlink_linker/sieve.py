@@ -12,12 +12,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
+from kinlink_core.encoding.record_tags import SEALED_TAG_BYTES
 from kinlink_core.encoding.sieve import SIEVE_BITS, distance_max
-from kinlink_core.wire import DistanceProofs, Refusal
+from kinlink_core.wire import Refusal
 
 from kinlink_linker.arrays import runs, slices_by_weight, slices_of
 from kinlink_linker.federation import Ask
-from kinlink_linker.peer import Islands, PairRequest
+from kinlink_linker.peer import Islands, PairRequest, Shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,30 +38,42 @@ CHUNKS_AHEAD = 4
 
 
 @dataclass(frozen=True)
-class DistancesProven:
-    """Sieve distances of pairs, and what proves them to either side; one a row of all arrays."""
+class Proven:
+    """Sieve distances of pairs with what proves them to either side, and both record tags."""
 
     distance: U8
     to_left: U32
     to_right: U32
+    left_tag: U8  # (n, 32), sealed by the left registry for the right one
+    right_tag: U8
 
     @classmethod
-    def joined(cls, parts: list[DistancesProven]) -> DistancesProven:
+    def joined(cls, parts: list[Proven]) -> Proven:
         """The rows of all parts."""
+        no_tags = np.empty((0, SEALED_TAG_BYTES), np.uint8)
         return cls(
             np.concatenate([np.empty(0, np.uint8), *(part.distance for part in parts)]),
             np.concatenate([np.empty(0, np.uint32), *(part.to_left for part in parts)]),
             np.concatenate([np.empty(0, np.uint32), *(part.to_right for part in parts)]),
+            np.concatenate([no_tags, *(part.left_tag for part in parts)]),
+            np.concatenate([no_tags, *(part.right_tag for part in parts)]),
         )
 
-    def take(self, rows: I64) -> DistancesProven:
+    def take(self, rows: I64) -> Proven:
         """Some rows, in their order."""
-        return DistancesProven(self.distance[rows], self.to_left[rows], self.to_right[rows])
+        return Proven(
+            self.distance[rows],
+            self.to_left[rows],
+            self.to_right[rows],
+            self.left_tag[rows],
+            self.right_tag[rows],
+        )
 
-    def shown(self, side: str, part: slice) -> DistanceProofs:
+    def shown(self, side: str, part: slice) -> Shown:
         """What one side is shown of some rows."""
-        proofs = self.to_left if side == "left" else self.to_right
-        return DistanceProofs(self.distance[part], proofs[part])
+        if side == "left":
+            return Shown(self.distance[part], self.to_left[part], self.right_tag[part])
+        return Shown(self.distance[part], self.to_right[part], self.left_tag[part])
 
 
 @dataclass(frozen=True)
@@ -71,7 +84,7 @@ class CandidatePairs:
     island: U32  # (n,)
     left: Ids  # (n, 2) handles
     right: Ids  # (n, 2)
-    proofs: DistancesProven | None = None  # of n pairs; None before, and in a pass without a sieve
+    proven: Proven | None = None  # of n pairs; None before
 
     @property
     def count(self) -> int:
@@ -80,9 +93,9 @@ class CandidatePairs:
 
     def take(self, rows: I64) -> CandidatePairs:
         """Some pairs, in the order of the rows."""
-        proofs = None if self.proofs is None else self.proofs.take(rows)
+        proven = None if self.proven is None else self.proven.take(rows)
         island, left, right = self.island[rows], self.left[rows], self.right[rows]
-        return CandidatePairs(self.islands, island, left, right, proofs)
+        return CandidatePairs(self.islands, island, left, right, proven)
 
     def sides(self, side: str) -> tuple[str, str]:
         """Names of the registry on a side and of its partner."""
@@ -103,7 +116,7 @@ class CandidatePairs:
             own,
             others,
             index.astype(np.uint32),
-            None if self.proofs is None else self.proofs.shown(side, part),
+            None if self.proven is None else self.proven.shown(side, part),
         )
 
 

@@ -20,12 +20,12 @@ from kinlink_registry.absence import ABSENT
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import numpy.typing as npt
     from kinlink_core.encoding.schema import Pass
     from kinlink_core.runtime.cards import Card
     from kinlink_core.wire import (
         DiscloseAsk,
         DisclosedRows,
-        DistanceProofs,
         IslandRows,
         PairAsk,
         SieveAsk,
@@ -132,7 +132,17 @@ def refine(node: Node, *, epoch: str, pass_index: int, level: int, tokens: Bytes
     return rows
 
 
-def sieve(
+@dataclass(frozen=True)
+class _Asked:
+    """Pairs of a request inside proven islands, as one state of the vault has them."""
+
+    epoch: Epoch
+    partner: Partner
+    rows: sealing.PairRows
+    sieve: sieving.Sieve
+
+
+def _asked(
     node: Node,
     partners: Partners,
     *,
@@ -140,12 +150,12 @@ def sieve(
     card: Card,
     pass_index: int,
     claims: IslandRows,
-    ask: SieveAsk,
-    proofs: bool,
-) -> tuple[Partner, SieveRows]:
-    """Sieve words of own handles in pairs inside proven islands; with `proofs` also their tags."""
+    own_handles: Bytes,
+    partner_handles: Bytes,
+    island_index: npt.NDArray[np.uint32],
+) -> _Asked:
+    """Look pairs up, and refuse those that are not live, not proven to meet, or decided."""
     blocking_pass = _pass(node, pass_index)
-    cap = node.cap(blocking_pass)
     with node.vault.reading() as session:
         served = node.epochs.served(session, epoch)
         partner = partners.admit(card, served)
@@ -156,25 +166,54 @@ def sieve(
             partner,
             claims,
             pass_index=pass_index,
-            cap=cap,
+            cap=node.cap(blocking_pass),
         )
-        located = islands.locate(session, served, ask.handles)
-        refusal = islands.place_in_islands(located, checked, ask.island_index, pass_index)
+        located = islands.locate(session, served, own_handles)
+        refusal = islands.place_in_islands(located, checked, island_index, pass_index)
         decisions.refuse(
             session,
             served,
             partner,
             refs=located.ref,
-            partner_handles=ask.partner_handles,
+            partner_handles=partner_handles,
             refusal=refusal,
         )
         islands.refuse_if_all(refusal)
         opened = node.shelf.fetch(session, served, located.ref[refusal == Refusal.ANSWERED])
-    rows = sealing.PairRows(
-        located.ref, ask.handles, ask.partner_handles, ask.island_index, refusal
+    rows = sealing.PairRows(located.ref, own_handles, partner_handles, island_index, refusal)
+    sieve = sieving.Sieve(node.schema, blocking_pass, partner, checked, opened)
+    return _Asked(served, partner, rows, sieve)
+
+
+def sieve(
+    node: Node,
+    partners: Partners,
+    *,
+    epoch: str,
+    card: Card,
+    pass_index: int,
+    claims: IslandRows,
+    ask: SieveAsk,
+    tags: bool,
+) -> tuple[Partner, SieveRows]:
+    """Sieve words of own handles in pairs inside proven islands; with `tags` what sealing needs."""
+    asked = _asked(
+        node,
+        partners,
+        epoch=epoch,
+        card=card,
+        pass_index=pass_index,
+        claims=claims,
+        own_handles=ask.handles,
+        partner_handles=ask.partner_handles,
+        island_index=ask.island_index,
     )
-    asked = sieving.Sieve(node.schema, blocking_pass, partner, checked, opened)
-    return partner, asked.tagged(rows) if proofs else asked.words(rows)
+    if not tags:
+        return asked.partner, asked.sieve.words(asked.rows)
+    with node.vault.writing() as session:
+        quotas.book_records(session, asked.epoch, asked.partner.name, node.policy, asked.rows)
+    islands.refuse_if_all(asked.rows.refusal)
+    return asked.partner, asked.sieve.tagged(asked.rows)
 
 
 def exchange_decisions(
@@ -198,67 +237,41 @@ def seal(
     node: Node,
     partners: Partners,
     *,
+    linkage_id: str,
     epoch: str,
     card: Card,
     pass_index: int,
     claims: IslandRows,
     ask: PairAsk,
-    proofs: DistanceProofs,
 ) -> tuple[Partner, SealedStream]:
-    """One side of pairs that are proven to be near, sealed pair by pair."""
-    blocking_pass = _pass(node, pass_index)
-    cap = node.cap(blocking_pass)
-    limit = sieving.limit_of(blocking_pass, proofs, ask.rows)
-    cipher = node.vault.cipher
-    with node.vault.reading() as session:
-        served = node.epochs.served(session, epoch)
-        partner = partners.admit(card, served)
-        checked = islands.check_claims(
-            session, cipher, served, partner, claims, pass_index=pass_index, cap=cap
-        )
-        located = islands.locate(session, served, ask.own_handles)
-        refusal = islands.place_in_islands(located, checked, ask.island_index, pass_index)
-        decisions.refuse(
-            session,
-            served,
-            partner,
-            refs=located.ref,
-            partner_handles=ask.partner_handles,
-            refusal=refusal,
-        )
-        islands.refuse_if_all(refusal)
-        refs = located.ref[refusal == Refusal.ANSWERED]
-        opened = node.shelf.fetch(session, served, refs)
-        tags = sealing.record_tags(session, cipher, refs)
-    rows = sealing.PairRows(
-        located.ref, ask.own_handles, ask.partner_handles, ask.island_index, refusal
+    """One side of pairs that are proven to be near, each pair of records once in a linkage."""
+    asked = _asked(
+        node,
+        partners,
+        epoch=epoch,
+        card=card,
+        pass_index=pass_index,
+        claims=claims,
+        own_handles=ask.own_handles,
+        partner_handles=ask.partner_handles,
+        island_index=ask.island_index,
     )
-    if limit is not None:
-        sieving.Sieve(node.schema, blocking_pass, partner, checked, opened).refuse_unproven(
-            rows, proofs, limit
-        )
+    rows, partner = asked.rows, asked.partner
+    partner_tags = asked.sieve.refuse_unproven(rows, ask)
     with node.vault.writing() as session:
-        quotas.charge_sealing(
-            session,
-            served,
-            partner.name,
-            node.policy,
-            refs=located.ref,
-            handles=ask.own_handles,
-            refusal=refusal,
-        )
-    islands.refuse_if_all(refusal)
+        decisions.refuse_by_name(session, partner, rows, partner_tags)
+        node.meetings.refuse_known((linkage_id, asked.epoch.mark, partner.name), rows, partner_tags)
+        quotas.book_pairs(session, asked.epoch, partner.name, node.policy, rows)
+    islands.refuse_if_all(rows.refusal)
     frames = sealing.seal(
         node.schema,
         partner,
-        checked,
-        opened,
+        asked.sieve.islands,
+        asked.sieve.opened,
         rows,
-        own=node.name,
-        tags=tags,
-        null_key=cipher.null_key,
+        null_key=node.vault.cipher.null_key,
     )
-    return partner, SealedStream(len(refusal), refusal, frames)
+    return partner, SealedStream(len(rows.refusal), rows.refusal, frames)
 
 
 def chance_pairs(

@@ -93,6 +93,7 @@ def restore(node: Node, path: Path) -> int:
     finally:
         remove(draft)
     node.shelf.clear()
+    node.meetings.clear()
     node.epochs.sync()
     node.audit.write("restore", "operator/local", records=records)
     return records

@@ -21,18 +21,17 @@ import numpy.typing as npt
 from kinlink_core.encoding import keys
 from kinlink_core.encoding.chance import draw
 from kinlink_core.encoding.encode import join_fixed, split_fixed
-from kinlink_core.encoding.seal import seal_pairs
+from kinlink_core.encoding.seal import TagDigests, seal_pairs
 from kinlink_core.encoding.sketch import SKETCH_BYTES
 from kinlink_core.wire import Refusal, SealedRows
 
 from kinlink_registry import columns
-from kinlink_registry.sealing import chunk_rows, id_bytes
+from kinlink_registry.sealing import chunk_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from kinlink_core.encoding.chance import ChanceDraw
-    from kinlink_core.encoding.encode import Column
     from kinlink_core.encoding.schema import Schema
 
     from kinlink_registry.columns import Bytes
@@ -75,7 +74,7 @@ def drawn(vault: Vault, epoch: Epoch, partner: Partner, own: str, partner_record
             [epoch.id],
         )
         refs, versions = columns.numbers(live["ref"]), columns.numbers(live["version"])
-        local_keys = id_bytes(columns.matrix(live["local_key"]))
+        local_keys = columns.rows(columns.matrix(live["local_key"]))
         rows = round_rows(len(refs), partner_records)
         tags = [vault.cipher.record_tag(key, 0) for key in local_keys]
         found = _draw(epoch, partner, own, tags, rows)
@@ -106,10 +105,9 @@ def seal_drawn(
     step = chunk_rows(schema)
     for start in range(0, len(rows.refs), step):
         part = slice(start, start + step)
-        fixed, values = _mixed(schema, opened, rows, [order[part] for order in orders])
-        sealed = seal_pairs(schema, rows.pair_keys[part], fixed, values, null_key)
-        untagged = np.empty((len(fixed), 0), np.uint8)
-        yield SealedRows(sealed, untagged, np.full(len(fixed), Refusal.ANSWERED, np.uint8))
+        fixed, digests = _mixed(schema, opened, rows, [order[part] for order in orders])
+        sealed = seal_pairs(schema, rows.pair_keys[part], fixed, digests, null_key)
+        yield SealedRows(sealed, np.full(len(fixed), Refusal.ANSWERED, np.uint8))
 
 
 def _order(null_key: bytes, pair_keys: list[bytes], field: str) -> npt.NDArray[np.int64]:
@@ -121,27 +119,29 @@ def _order(null_key: bytes, pair_keys: list[bytes], field: str) -> npt.NDArray[n
 
 def _mixed(
     schema: Schema, opened: Opened, rows: Drawn, orders: list[npt.NDArray[np.int64]]
-) -> tuple[Bytes, list[Column]]:
-    """Fixed parts and values of rows whose fields come from different records."""
+) -> tuple[Bytes, list[TagDigests]]:
+    """Fixed parts and digests of rows whose fields come from different records."""
     count = len(orders[0])
     present = np.zeros((count, len(schema.fields)), bool)
     sketches = [
         np.zeros((count, SKETCH_BYTES), np.uint8) for field in schema.fields if field.has_sketch
     ]
-    values: list[Column] = []
+    mixed: list[TagDigests] = []
     for index, (field, order) in enumerate(zip(schema.fields, orders, strict=True)):
         here = np.flatnonzero(_unchanged(opened, rows.refs[order], rows.versions[order]))
-        fixed, found = opened.gather(schema, rows.refs[order][here])
-        parts = split_fixed(schema, fixed)
+        found = opened.gather(rows.refs[order][here])
+        parts = split_fixed(schema, found.fixed)
         present[here, index] = parts.present[:, index]
         if field.has_sketch:
             number = sum(each.has_sketch for each in schema.fields[:index])
             sketches[number][here] = parts.sketches[:, number]
-        column: Column = [None] * count
-        for place, value in zip(here.tolist(), found[index], strict=True):
-            column[place] = value
-        values.append(column)
-    return join_fixed(present, sketches), values
+        digests = TagDigests(
+            np.zeros((count, len(field.tags)), np.uint64), np.ones((count, len(field.tags)), bool)
+        )
+        digests.digest[here] = found.digests[index].digest
+        digests.missing[here] = found.digests[index].missing
+        mixed.append(digests)
+    return join_fixed(present, sketches), mixed
 
 
 def _unchanged(opened: Opened, refs: Refs, versions: Refs) -> npt.NDArray[np.bool_]:

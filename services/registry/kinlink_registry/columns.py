@@ -88,9 +88,16 @@ def _varying(kind: Any, items: Sequence[bytes]) -> Any:
     return pa.Array.from_buffers(kind, len(items), buffers)
 
 
-def from_list(items: Sequence[bytes]) -> Bytes:
-    """(n, 16) bytes of n ids."""
-    return np.frombuffer(b"".join(items), np.uint8).reshape(len(items), ID_BYTES)
+def from_list(items: Sequence[bytes], width: int = ID_BYTES) -> Bytes:
+    """(n, width) bytes of n items of one width, ids by default."""
+    return np.frombuffer(b"".join(items), np.uint8).reshape(len(items), width)
+
+
+def rows(items: Bytes) -> list[bytes]:
+    """Rows of (n, width) bytes as n bytes objects."""
+    width = items.shape[1]
+    packed = items.tobytes()
+    return [packed[at : at + width] for at in range(0, len(packed), width)]
 
 
 def positions(count: int) -> npt.NDArray[np.int64]:

@@ -25,7 +25,7 @@ from kinlink_core.wire import Refusal
 
 from kinlink_registry import columns
 from kinlink_registry.absence import ABSENT
-from kinlink_registry.cipher import record_name
+from kinlink_registry.cipher import RECORD_NAME_BYTES, record_name
 from kinlink_registry.vault import FEED_ID, read_meta
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from kinlink_registry.islands import Refusals
     from kinlink_registry.partners import Partner
     from kinlink_registry.records import Refs
+    from kinlink_registry.sealing import PairRows
     from kinlink_registry.session import Session
 
 Content = TypeVar("Content")
@@ -97,6 +98,24 @@ def refuse(
     for sql, code in ((_DECIDED, Refusal.DECIDED), (unknown, Refusal.WITHHELD)):
         found = columns.numbers(session.table(sql, named, asked=asked)["position"])
         refusal[found[refusal[found] == Refusal.ANSWERED]] = code
+
+
+def refuse_by_name(session: Session, partner: Partner, rows: PairRows, partner_tags: Bytes) -> None:
+    """Refuse, in place, answered pairs that carry a verdict, by the partner's record tags."""
+    which = rows.answered()
+    names = np.zeros((len(which), columns.ID_BYTES), np.uint8)
+    names[:, :RECORD_NAME_BYTES] = partner_tags[which, :RECORD_NAME_BYTES]
+    found = session.table(
+        "SELECT position FROM asked SEMI JOIN"
+        " (SELECT ref, partner_record FROM decided WHERE partner = ?) USING (ref, partner_record)",
+        [partner.name],
+        asked=columns.table(
+            position=columns.positions(len(which)),
+            ref=np.ascontiguousarray(rows.refs[which], np.int32),
+            partner_record=names,
+        ),
+    )
+    rows.refusal[which[columns.numbers(found["position"])]] = Refusal.DECIDED
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from kinlink_core.encoding import keys
-from kinlink_core.encoding.seal import open_record_tag
+from kinlink_core.encoding.record_tags import open_record_tags
 from kinlink_core.wire import DisclosedRows, Refusal
 
 from kinlink_registry import columns, islands, quotas
 from kinlink_registry.approvals import Guard
 from kinlink_registry.cipher import record_name
-from kinlink_registry.sealing import id_bytes
 
 if TYPE_CHECKING:
     from kinlink_core.wire import DiscloseAsk
@@ -49,7 +48,10 @@ def disclose(
     tags = _partner_tags(session, cipher, epoch, partner, asked=asked, located=located)
     live = located.ref[located.refusal == Refusal.ANSWERED]
     ledger = _Ledger.load(session, epoch, partner, policy, asker=asker, refs=live)
-    own_handles, partner_handles = id_bytes(asked.own_handles), id_bytes(asked.partner_handles)
+    own_handles, partner_handles = (
+        columns.rows(asked.own_handles),
+        columns.rows(asked.partner_handles),
+    )
     for row in np.flatnonzero(located.refusal == Refusal.ANSWERED).tolist():
         located.refusal[row] = ledger.decide(
             ref=int(located.ref[row]),
@@ -74,25 +76,25 @@ def _partner_tags(
     located: Located,
 ) -> list[bytes]:
     """The partner's record tag of each row, empty where it does not open."""
-    blocking_keys = islands.blocking_keys(session, cipher, epoch, located.token)
-    opened = []
-    for key, own, theirs, sealed in zip(
-        blocking_keys,
-        id_bytes(asked.own_handles),
-        id_bytes(asked.partner_handles),
-        id_bytes(asked.partner_tags),
-        strict=True,
-    ):
-        if key is None:
-            opened.append(b"")
-            continue
-        island_key = keys.pair_island_key(partner.pair_key, key)
-        try:
-            pair_key = keys.pair_key(island_key, *partner.ordered(own, theirs))
-            opened.append(open_record_tag(pair_key, partner.name, sealed))
-        except keys.KeyFault:
-            opened.append(b"")
-    return opened
+    live = np.flatnonzero(located.refusal == Refusal.ANSWERED)
+    blocking_keys = islands.blocking_keys(session, cipher, epoch, located.token[live])
+    here = [index for index, key in enumerate(blocking_keys) if key is not None]
+    rows = live[here]
+    sieve_keys = [
+        keys.sieve_key(keys.pair_island_key(partner.pair_key, key))
+        for key in blocking_keys
+        if key is not None
+    ]
+    handles = partner.ordered(asked.own_handles[rows], asked.partner_handles[rows])
+    seeds = keys.pair_seeds(sieve_keys, columns.rows(np.concatenate(handles, axis=1)))
+    found, genuine = open_record_tags(
+        seeds, asked.partner_tags[rows], of_left=not partner.own_is_left
+    )
+    tags = [b""] * len(located.ref)
+    for row, tag, good in zip(rows.tolist(), columns.rows(found), genuine.tolist(), strict=True):
+        if good:
+            tags[row] = tag
+    return tags
 
 
 @dataclass
@@ -127,7 +129,7 @@ class _Ledger:
             asked=asked,
         )
         records, refusals = before["ref"].to_pylist(), before["refusal"].to_pylist()
-        tags = id_bytes(columns.matrix(before["partner_tag"]))
+        tags = columns.rows(columns.matrix(before["partner_tag"]))
         handles = np.concatenate(
             [columns.matrix(before["own_handle"]), columns.matrix(before["partner_handle"])], axis=1
         )
@@ -136,9 +138,9 @@ class _Ledger:
             [partner.name],
             asked=asked,
         )
-        decided_names = id_bytes(columns.matrix(decided["partner_record"]))
+        decided_names = columns.rows(columns.matrix(decided["partner_record"]))
         return cls(
-            answered=dict(zip(id_bytes(handles), refusals, strict=True)),
+            answered=dict(zip(columns.rows(handles), refusals, strict=True)),
             winners={
                 (ref, tag)
                 for ref, tag, refusal in zip(records, tags, refusals, strict=True)

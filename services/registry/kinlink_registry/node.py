@@ -18,6 +18,7 @@ from kinlink_registry.epochs import EpochBook
 from kinlink_registry.key_client import KeyServerClient
 from kinlink_registry.key_desk import KeyDesk
 from kinlink_registry.keyring import Keyring, read_vault_key
+from kinlink_registry.meetings import Meetings
 from kinlink_registry.partners import Partners
 from kinlink_registry.revocations import Revocations
 from kinlink_registry.shelf import Shelf
@@ -60,6 +61,7 @@ class Node:
     keyring: Keyring
     epochs: EpochBook
     shelf: Shelf
+    meetings: Meetings
     audit: AuditLog
     instruments: Instruments
 
@@ -131,6 +133,7 @@ def open_node(
         keyring=keyring,
         epochs=epochs,
         shelf=Shelf(schema, cipher, settings.vault.open_records_mb << 20),
+        meetings=Meetings(),
         audit=audit,
         instruments=instruments,
     )

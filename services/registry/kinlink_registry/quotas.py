@@ -15,7 +15,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
     from kinlink_registry.columns import Bytes
     from kinlink_registry.epochs import Epoch
-    from kinlink_registry.islands import Refusals
     from kinlink_registry.policy import Policy
     from kinlink_registry.records import Refs
+    from kinlink_registry.sealing import PairRows
     from kinlink_registry.session import Session
 
 SEALED_PAIRS = "sealed_pairs"
@@ -46,34 +46,37 @@ class Used:
     disclosed_share: float
 
 
-def charge_sealing(
-    session: Session,
-    epoch: Epoch,
-    partner: str,
-    policy: Policy,
-    *,
-    refs: Refs,
-    handles: Bytes,
-    refusal: Refusals,
+def book_records(
+    session: Session, epoch: Epoch, partner: str, policy: Policy, asked: PairRows
 ) -> None:
-    """Refuse rows over quota in place, and book the others."""
-    rows = np.flatnonzero(refusal == Refusal.ANSWERED)
-    left = policy.sealed_pairs_per_epoch_max - _spent(session, epoch, SEALED_PAIRS)
-    refusal[rows[max(left, 0) :]] = Refusal.OVER_QUOTA
-    rows = rows[: max(left, 0)]
-    over = np.zeros(len(rows), bool)
+    """Refuse rows over the partner's share of records in place, and book the records of others."""
+    rows = asked.answered()
+    refs, handles = asked.refs[rows], asked.own_handles[rows]
     if policy.partner_share_max < EVERYONE:
-        booked = _Booked.of(session, epoch, partner, refs=refs[rows], handles=handles[rows])
-        over = ~booked.within(refs[rows], _records_max(session, epoch, policy))
-    refusal[rows[over]] = Refusal.OVER_QUOTA
+        booked = _Booked.of(session, epoch, partner, refs=refs, handles=handles)
+        allowed = booked.within(refs, _records_max(session, epoch, policy))
+        asked.refusal[rows[~allowed]] = Refusal.OVER_QUOTA
+        refs, handles = refs[allowed], handles[allowed]
     session.run(
         "INSERT INTO sealed_toward SELECT DISTINCT ?, ?, ref, handle FROM answered"
         " ANTI JOIN (SELECT handle FROM sealed_toward WHERE epoch_id = ? AND partner = ?) AS known"
         " USING (handle)",
         [epoch.id, partner, epoch.id, partner],
-        answered=columns.table(ref=refs[rows[~over]], handle=handles[rows[~over]]),
+        answered=columns.table(ref=refs, handle=handles),
     )
-    _book(session, epoch, partner, SEALED_PAIRS, int((~over).sum()))
+
+
+def book_pairs(
+    session: Session, epoch: Epoch, partner: str, policy: Policy, asked: PairRows
+) -> None:
+    """Refuse rows of handles that are not booked, or over the epoch's pairs; book the others."""
+    rows = asked.answered()
+    booked = _among(session, epoch, partner, handle=asked.own_handles[rows])
+    asked.refusal[rows[~booked]] = Refusal.OVER_QUOTA
+    rows = rows[booked]
+    left = max(policy.sealed_pairs_per_epoch_max - _spent(session, epoch, SEALED_PAIRS), 0)
+    asked.refusal[rows[left:]] = Refusal.OVER_QUOTA
+    _book(session, epoch, partner, SEALED_PAIRS, len(rows[:left]))
 
 
 @dataclass(frozen=True)
@@ -88,24 +91,15 @@ class _Booked:
     def of(
         cls, session: Session, epoch: Epoch, partner: str, *, refs: Refs, handles: Bytes
     ) -> _Booked:
-        asked = columns.table(position=columns.positions(len(refs)), ref=refs, handle=handles)
-
-        def among(column: str) -> npt.NDArray[np.bool_]:
-            found = session.table(
-                f"SELECT position FROM asked SEMI JOIN (SELECT {column} FROM sealed_toward"
-                f" WHERE epoch_id = ? AND partner = ?) USING ({column})",
-                [epoch.id, partner],
-                asked=asked,
-            )
-            mask = np.zeros(len(refs), bool)
-            mask[columns.numbers(found["position"])] = True
-            return mask
-
         records = session.value(
             "SELECT count(DISTINCT ref) FROM sealed_toward WHERE epoch_id = ? AND partner = ?",
             [epoch.id, partner],
         )
-        return cls(int(records), among("handle"), among("ref"))
+        return cls(
+            int(records),
+            _among(session, epoch, partner, handle=handles),
+            _among(session, epoch, partner, ref=refs),
+        )
 
     def within(self, refs: Refs, limit: int) -> npt.NDArray[np.bool_]:
         """Which rows a quota allows, in the order they are asked for.
@@ -120,6 +114,22 @@ class _Booked:
         fresh = first & ~self.known
         allowed: npt.NDArray[np.bool_] = self.again | (self.records + np.cumsum(fresh) <= limit)
         return allowed
+
+
+def _among(
+    session: Session, epoch: Epoch, partner: str, **column: npt.NDArray[Any]
+) -> npt.NDArray[np.bool_]:
+    """Which of a column's values, refs or handles, are booked towards a partner."""
+    ((name, values),) = column.items()
+    found = session.table(
+        f"SELECT position FROM asked SEMI JOIN (SELECT {name} FROM sealed_toward"
+        f" WHERE epoch_id = ? AND partner = ?) USING ({name})",
+        [epoch.id, partner],
+        asked=columns.table(position=columns.positions(len(values)), **column),
+    )
+    booked = np.zeros(len(values), bool)
+    booked[columns.numbers(found["position"])] = True
+    return booked
 
 
 def disclosures_left(session: Session, policy: Policy, linker: str) -> int:

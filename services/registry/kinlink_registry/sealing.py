@@ -13,28 +13,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 from kinlink_core.encoding import keys
-from kinlink_core.encoding.seal import (
-    SEALED_TAG_BYTES,
-    SealedBatch,
-    SealedColumn,
-    seal_pairs,
-    seal_record_tag,
-)
+from kinlink_core.encoding.seal import SealedBatch, SealedColumn, seal_pairs
 from kinlink_core.wire import FRAME_BYTES_MAX, Refusal, SealedRows
 
 from kinlink_registry import columns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from kinlink_core.encoding.schema import Schema
 
-    from kinlink_registry.cipher import VaultCipher
     from kinlink_registry.columns import Bytes
     from kinlink_registry.islands import Islands, Refusals
     from kinlink_registry.partners import Partner
     from kinlink_registry.records import Refs
-    from kinlink_registry.session import Session
     from kinlink_registry.shelf import Opened
 
 # Rows opened and sealed at a time: 4,096 records of 2 KiB keep a request's memory near 10 MiB.
@@ -51,6 +43,23 @@ class PairRows:
     island_index: npt.NDArray[np.uint32]
     refusal: Refusals
 
+    def answered(self) -> npt.NDArray[np.int64]:
+        """Rows that are not refused."""
+        return np.flatnonzero(self.refusal == Refusal.ANSWERED)
+
+    def island_keys(self, by_island: dict[int, bytes], which: npt.NDArray[np.int64]) -> list[bytes]:
+        """The key of each chosen row's island."""
+        return [by_island[index] for index in self.island_index[which].tolist()]
+
+    def seeds(
+        self, partner: Partner, by_island: dict[int, bytes], which: npt.NDArray[np.int64]
+    ) -> list[bytes]:
+        """What is drawn for each chosen pair is drawn from this."""
+        handles = partner.ordered(self.own_handles[which], self.partner_handles[which])
+        return keys.pair_seeds(
+            self.island_keys(by_island, which), columns.rows(np.concatenate(handles, axis=1))
+        )
+
 
 def seal(
     schema: Schema,
@@ -59,58 +68,20 @@ def seal(
     opened: Opened,
     rows: PairRows,
     *,
-    own: str,
-    tags: dict[int, bytes],
     null_key: bytes,
 ) -> Iterator[SealedRows]:
-    """Seal one side of pairs, a frame at a time.
-
-    `opened` and `tags` hold at least the records of the answered rows.
-    """
-    by_island = island_keys(partner, islands)
+    """Seal one side of pairs, a frame at a time; `opened` holds the records of answered rows."""
+    by_island = island_keys(partner, islands, keys.seal_key)
     step = chunk_rows(schema)
     for start in range(0, len(rows.refs), step):
-        part = slice(start, start + step)
-        refusal = rows.refusal[part]
+        refusal = rows.refusal[start : start + step]
         good = np.flatnonzero(refusal == Refusal.ANSWERED)
-        refs = rows.refs[part][good]
-        pair_keys = [
-            keys.pair_key(by_island[index], *partner.ordered(own_handle, partner_handle))
-            for index, own_handle, partner_handle in zip(
-                rows.island_index[part][good].tolist(),
-                id_bytes(rows.own_handles[part][good]),
-                id_bytes(rows.partner_handles[part][good]),
-                strict=True,
-            )
-        ]
-        fixed, values = opened.gather(schema, refs)
-        sealed = seal_pairs(schema, pair_keys, fixed, values, null_key)
-        sealed_tags = [
-            seal_record_tag(key, own, tags[ref])
-            for key, ref in zip(pair_keys, refs.tolist(), strict=True)
-        ]
-        tag = _spread(_rows_of(sealed_tags, SEALED_TAG_BYTES), good, len(refusal))
-        yield SealedRows(spread(sealed, good, len(refusal)), tag, refusal)
-
-
-def record_tags(session: Session, cipher: VaultCipher, refs: Refs) -> dict[int, bytes]:
-    """The tag of each record, by its number."""
-    found = session.table(
-        "SELECT ref, version, local_key FROM record SEMI JOIN wanted USING (ref)",
-        wanted=columns.table(ref=np.unique(refs)),
-    )
-    local_keys = id_bytes(columns.matrix(found["local_key"]))
-    return {
-        ref: cipher.record_tag(local_key, version)
-        for ref, version, local_key in zip(
-            found["ref"].to_pylist(), found["version"].to_pylist(), local_keys, strict=True
+        which = start + good
+        found = opened.gather(rows.refs[which])
+        sealed = seal_pairs(
+            schema, rows.seeds(partner, by_island, which), found.fixed, found.digests, null_key
         )
-    }
-
-
-def id_bytes(ids: Bytes) -> list[bytes]:
-    """(n, 16) bytes as n bytes objects."""
-    return [row.tobytes() for row in ids]
+        yield SealedRows(spread(sealed, good, len(refusal)), refusal)
 
 
 def spread(sealed: SealedBatch, good: npt.NDArray[np.int64], count: int) -> SealedBatch:
@@ -141,14 +112,12 @@ def _spread(rows: Bytes, good: npt.NDArray[np.int64], count: int) -> Bytes:
     return noise
 
 
-def _rows_of(items: list[bytes], width: int) -> Bytes:
-    return np.frombuffer(b"".join(items), np.uint8).reshape(len(items), width)
-
-
-def island_keys(partner: Partner, islands: Islands) -> dict[int, bytes]:
-    """IK_AB of each island that was not refused, by its index."""
+def island_keys(
+    partner: Partner, islands: Islands, derive: Callable[[bytes], bytes]
+) -> dict[int, bytes]:
+    """What is derived from IK_AB of each island that was not refused, by its index."""
     return {
-        index: keys.pair_island_key(partner.pair_key, key)
+        index: derive(keys.pair_island_key(partner.pair_key, key))
         for index, key in enumerate(islands.blocking_keys)
         if key is not None
     }

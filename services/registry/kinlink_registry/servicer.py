@@ -16,7 +16,6 @@ from kinlink_core.runtime.purpose import check_purpose
 from kinlink_core.runtime.server import Service
 from kinlink_core.wire import (
     DiscloseAsk,
-    DistanceProofs,
     IslandRows,
     PairAsk,
     RefinedRows,
@@ -185,9 +184,9 @@ class RegistryServicer(registry_pb2_grpc.RegistryServiceServicer):
             pass_index=request.pass_index,
             claims=IslandRows.read(request.islands),
             ask=SieveAsk.read(request),
-            proofs=request.proofs,
+            tags=request.tags,
         )
-        stage = "distance" if request.proofs else "sieve"
+        stage = "distance" if request.tags else "sieve"
         self._account("StreamSieve", stage, request, partner.name, rows.refusal)
         parts = (rows[part] for part in frames(rows.rows, rows.row_bytes()))
         header = stream_pb2.StreamHeader(epoch=request.epoch, rows=rows.rows)
@@ -229,12 +228,12 @@ class RegistryServicer(registry_pb2_grpc.RegistryServiceServicer):
         partner, stream = answers.seal(
             self._node,
             self._partners,
+            linkage_id=read_text(request.linkage_id, "linkage_id"),
             epoch=request.epoch,
             card=read_card(request.partner),
             pass_index=request.pass_index,
             claims=IslandRows.read(request.islands),
             ask=PairAsk.read(request),
-            proofs=DistanceProofs.read(request),
         )
         self._account("StreamSealedPairs", "seal", request, partner.name, stream.refusal)
         header = stream_pb2.StreamHeader(epoch=request.epoch, rows=stream.rows)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 from kinlink_core.encoding.encode import fixed_bytes
+from kinlink_core.encoding.seal import TagDigests, digest_columns
 
 from kinlink_registry import columns
 from kinlink_registry.encodings import sketch_place
@@ -23,7 +24,6 @@ from kinlink_registry.records import record_place
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from kinlink_core.encoding.encode import Column
     from kinlink_core.encoding.schema import Schema
 
     from kinlink_registry.cipher import VaultCipher
@@ -32,30 +32,36 @@ if TYPE_CHECKING:
     from kinlink_registry.records import Refs
     from kinlink_registry.session import Session
 
-# What a record's tagged values take beside its fixed part, roughly.
-VALUES_BYTES = 512
+# What a record takes beside its fixed part: digests of tagged values, its tag, numbers; roughly.
+BESIDE_BYTES = 128
 
 
 @dataclass(frozen=True)
 class Opened:
-    """Opened records in ascending order of `refs`; values only of fields that carry tags."""
+    """Opened records, in ascending order of `refs` unless gathered."""
 
     refs: Refs
     versions: Refs
     fixed: Bytes  # (n, fixed_bytes)
-    values: dict[int, npt.NDArray[np.object_]]  # field index to (n,) texts
+    digests: tuple[TagDigests, ...]  # one a field of the schema
+    tags: Bytes  # (n, 16) record tags
 
-    def gather(self, schema: Schema, refs: Refs) -> tuple[Bytes, list[Column]]:
-        """Fixed parts and values of records, row by row; the records must be among the opened."""
+    def gather(self, refs: Refs) -> Opened:
+        """Records row by row, some more than once; they must be among the opened."""
         at = np.searchsorted(self.refs, refs)
         if len(refs) and (not len(self.refs) or (self.refs[at % len(self.refs)] != refs).any()):
             raise LookupError("a record vanished between two reads of one state")
-        nothing: Column = [None] * len(refs)
-        tagged = [
-            self.values[index][at].tolist() if index in self.values else nothing
-            for index in range(len(schema.fields))
-        ]
-        return self.fixed[at], tagged
+        return self.take(at)
+
+    def take(self, at: npt.NDArray[np.int64]) -> Opened:
+        """Some rows."""
+        return Opened(
+            self.refs[at],
+            self.versions[at],
+            self.fixed[at],
+            tuple(each.take(at) for each in self.digests),
+            self.tags[at],
+        )
 
 
 class Shelf:
@@ -64,11 +70,12 @@ class Shelf:
     def __init__(self, schema: Schema, cipher: VaultCipher, budget_bytes: int) -> None:
         self._schema = schema
         self._cipher = cipher
-        self._record_bytes = fixed_bytes(schema) + VALUES_BYTES
+        self._record_bytes = fixed_bytes(schema) + BESIDE_BYTES
         self._budget_bytes = budget_bytes
         self._lock = threading.Lock()
         # By the mark of the epoch: its number is given again once it was retired.
-        self._kept: dict[str, Opened] = {}
+        # With what tells one set of records and versions from another.
+        self._kept: dict[str, tuple[tuple[Any, ...], Opened]] = {}
 
     def fetch(self, session: Session, epoch: Epoch, refs: Refs) -> Opened:
         """Open at least these records, as the session sees them."""
@@ -92,32 +99,36 @@ class Shelf:
 
     def _everyone(self, session: Session, epoch: Epoch) -> Opened:
         with self._lock:
+            edition = session.rows(
+                "SELECT count(*), bit_xor(hash(ref, version)) FROM sketch WHERE epoch_id = ?",
+                [epoch.id],
+            )[0]
+            known, kept = self._kept.get(epoch.mark, ((), None))
+            if kept is not None and known == edition:
+                return kept
             now = session.table(
                 "SELECT ref, version FROM sketch WHERE epoch_id = ? ORDER BY ref", [epoch.id]
             )
             refs, versions = columns.numbers(now["ref"]), columns.numbers(now["version"])
-            kept = self._kept.get(epoch.mark)
             if kept is None:
                 opened = self._open(session, epoch, refs)
             else:
                 opened = self._caught_up(session, epoch, kept, refs, versions)
-            self._kept[epoch.mark] = opened
+            self._kept[epoch.mark] = edition, opened
             return opened
 
     def _caught_up(
         self, session: Session, epoch: Epoch, kept: Opened, refs: Refs, versions: Refs
     ) -> Opened:
-        if np.array_equal(kept.refs, refs) and np.array_equal(kept.versions, versions):
-            return kept
         at = np.minimum(np.searchsorted(kept.refs, refs), max(len(kept.refs) - 1, 0))
         same = np.zeros(len(refs), bool)
         if len(kept.refs):
             same = (kept.refs[at] == refs) & (kept.versions[at] == versions)
-        return _merged(_taken(kept, at[same]), self._open(session, epoch, refs[~same]))
+        return _merged(kept.take(at[same]), self._open(session, epoch, refs[~same]))
 
     def _open(self, session: Session, epoch: Epoch, refs: Refs) -> Opened:
         found = session.table(
-            "SELECT ref, s.version, s.sealed AS fixed, r.sealed AS content"
+            "SELECT ref, s.version, local_key, s.sealed AS fixed, r.sealed AS content"
             " FROM wanted JOIN (SELECT * FROM sketch WHERE epoch_id = ?) s USING (ref)"
             " JOIN record r USING (ref) ORDER BY ref",
             [epoch.id],
@@ -127,46 +138,47 @@ class Shelf:
         names = list(zip(numbers.tolist(), versions.tolist(), strict=True))
         places = (sketch_place(epoch.id, ref, version) for ref, version in names)
         fixed = self._cipher.open_all(zip(places, found["fixed"].to_pylist(), strict=True))
-        places = (record_place(ref, version) for ref, version in names)
-        content = self._cipher.open_all(zip(places, found["content"].to_pylist(), strict=True))
-        values: list[Any] = [json.loads(each)[1] for each in content]
-        width = fixed_bytes(self._schema)
+        local_keys = columns.rows(columns.matrix(found["local_key"]))
         return Opened(
             numbers,
             versions,
-            np.frombuffer(b"".join(fixed), np.uint8).reshape(len(fixed), width),
-            {
-                index: _texts([each[index] for each in values])
-                for index, field in enumerate(self._schema.fields)
-                if field.tags
-            },
+            columns.from_list(fixed, fixed_bytes(self._schema)),
+            self._digests(names, found["content"]),
+            columns.from_list(
+                [
+                    self._cipher.record_tag(key, version)
+                    for key, version in zip(local_keys, versions.tolist(), strict=True)
+                ]
+            ),
         )
 
-
-def _texts(values: list[str | None]) -> npt.NDArray[np.object_]:
-    texts = np.empty(len(values), object)
-    texts[:] = values
-    return texts
-
-
-def _taken(opened: Opened, at: npt.NDArray[np.int64]) -> Opened:
-    return Opened(
-        opened.refs[at],
-        opened.versions[at],
-        opened.fixed[at],
-        {index: texts[at] for index, texts in opened.values.items()},
-    )
+    def _digests(self, names: list[tuple[int, int]], sealed: Any) -> tuple[TagDigests, ...]:
+        """What the tags of records are made of; contents are not opened where no field has any."""
+        nothing: list[str | None] = [None] * len(names)
+        values = [nothing] * len(self._schema.fields)
+        if any(field.tags for field in self._schema.fields):
+            places = (record_place(ref, version) for ref, version in names)
+            content = self._cipher.open_all(zip(places, sealed.to_pylist(), strict=True))
+            opened = [json.loads(each)[1] for each in content]
+            for index, field in enumerate(self._schema.fields):
+                if field.tags:
+                    values[index] = [each[index] for each in opened]
+        return tuple(digest_columns(self._schema, values))
 
 
 def _merged(left: Opened, right: Opened) -> Opened:
-    refs = np.concatenate([left.refs, right.refs])
-    order = np.argsort(refs, kind="stable")
-    return Opened(
-        refs[order],
-        np.concatenate([left.versions, right.versions])[order],
-        np.concatenate([left.fixed, right.fixed])[order],
-        {
-            index: np.concatenate([texts, right.values[index]])[order]
-            for index, texts in left.values.items()
-        },
+    """All records of both."""
+    both = Opened(
+        np.concatenate([left.refs, right.refs]),
+        np.concatenate([left.versions, right.versions]),
+        np.concatenate([left.fixed, right.fixed]),
+        tuple(
+            TagDigests(
+                np.concatenate([one.digest, other.digest]),
+                np.concatenate([one.missing, other.missing]),
+            )
+            for one, other in zip(left.digests, right.digests, strict=True)
+        ),
+        np.concatenate([left.tags, right.tags]),
     )
+    return both.take(np.argsort(both.refs, kind="stable"))

@@ -1,7 +1,7 @@
-"""The registry's side of the sieve: words of pairs, tags of their bits, and the check of a proof.
+"""The registry's side of the sieve: words of pairs, tags of bits and records, and what they prove.
 
 Refused rows carry random bytes, so that their place in the answer tells only their refusal. Words,
-tags and proofs are `kinlink_core.encoding.sieve`'s business.
+tags and proofs are the business of `kinlink_core.encoding`'s `sieve` and `record_tags`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,12 @@ import numpy as np
 import numpy.typing as npt
 from kinlink_core.encoding import keys
 from kinlink_core.encoding.encode import split_fixed
+from kinlink_core.encoding.record_tags import (
+    RECORD_TAG_BYTES,
+    SEALED_TAG_BYTES,
+    open_record_tags,
+    seal_record_tags,
+)
 from kinlink_core.encoding.sieve import (
     DISTANCE_TAG_BYTES,
     SIEVE_BITS,
@@ -24,7 +30,6 @@ from kinlink_core.encoding.sieve import (
     sieve_words,
     verify_distances,
 )
-from kinlink_core.errors import InvalidInputError, Reason
 from kinlink_core.wire import Refusal, SieveRows, TaggedSieveRows
 
 from kinlink_registry.sealing import CHUNK_ROWS, island_keys
@@ -33,8 +38,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from kinlink_core.encoding.schema import Pass, Schema
-    from kinlink_core.wire import DistanceProofs
+    from kinlink_core.wire import PairAsk
 
+    from kinlink_registry.columns import Bytes
     from kinlink_registry.islands import Islands
     from kinlink_registry.partners import Partner
     from kinlink_registry.sealing import PairRows
@@ -62,47 +68,49 @@ class Sieve:
         return SieveRows(words, rows.refusal)
 
     def tagged(self, rows: PairRows) -> TaggedSieveRows:
-        """Words, and the tags by which the partner is proven how far they are from its own."""
+        """Words, the tags by which distances from them are proven, and the tags of the records."""
         words = _noise(len(rows.refs), WORD_BYTES).view("<u8").reshape(-1)
         tags = _noise(len(rows.refs), DISTANCE_TAG_BYTES * SIEVE_BITS).view("<u4")
+        record_tags = _noise(len(rows.refs), SEALED_TAG_BYTES)
+        of_left = self.partner.own_is_left
         for part in self._parts(rows):
             words[part.rows] = part.words
-            tags[part.rows] = distance_tags(
-                part.keys, part.pairs, part.words, of_left=self.partner.own_is_left
-            )
-        return TaggedSieveRows(words, rows.refusal, tags)
+            tags[part.rows] = distance_tags(part.seeds, part.words, of_left=of_left)
+            record_tags[part.rows] = seal_record_tags(part.seeds, part.tags, of_left=of_left)
+        return TaggedSieveRows(words, rows.refusal, tags, record_tags)
 
-    def refuse_unproven(self, rows: PairRows, proofs: DistanceProofs, limit: int) -> None:
-        """Refuse, in place, pairs whose distance is not proven or above the limit."""
+    def refuse_unproven(self, rows: PairRows, ask: PairAsk) -> Bytes:
+        """Refuse, in place, pairs that are not proven near, or whose record tag is not genuine.
+
+        Returns:
+            (n, 16) record tags of the partner; those of refused rows mean nothing.
+        """
+        limit = distance_max(self.blocking_pass.sieve_max)
+        of_left = not self.partner.own_is_left
+        partner_tags = np.zeros((len(rows.refs), RECORD_TAG_BYTES), np.uint8)
         for part in self._parts(rows):
-            distances = proofs.distances[part.rows]
-            proven = verify_distances(
-                part.keys,
-                part.pairs,
-                part.words,
-                distances,
-                proofs.distance_proofs[part.rows],
-                of_left=not self.partner.own_is_left,
+            distances, proofs = ask.distances[part.rows], ask.distance_proofs[part.rows]
+            near = verify_distances(part.seeds, part.words, distances, proofs, of_left=of_left)
+            near &= distances <= limit
+            partner_tags[part.rows], genuine = open_record_tags(
+                part.seeds, ask.partner_tags[part.rows], of_left=of_left
             )
-            rows.refusal[part.rows[~(proven & (distances <= limit))]] = Refusal.SIEVE_REFUSED
+            rows.refusal[part.rows[~genuine]] = Refusal.PROOF_REFUSED
+            rows.refusal[part.rows[~near]] = Refusal.SIEVE_REFUSED
+        return partner_tags
 
     def _parts(self, rows: PairRows) -> Iterator[_Part]:
         """Answered rows with their words, some thousand at a time."""
-        answered = np.flatnonzero(rows.refusal == Refusal.ANSWERED)
-        by_island = {
-            index: keys.sieve_key(key)
-            for index, key in island_keys(self.partner, self.islands).items()
-        }
+        answered = rows.answered()
+        by_island = island_keys(self.partner, self.islands, keys.sieve_key)
         positions = open_bits(self.schema, self.blocking_pass)
         for start in range(0, len(answered), CHUNK_ROWS):
             chunk = answered[start : start + CHUNK_ROWS]
-            fixed, _ = self.opened.gather(self.schema, rows.refs[chunk])
-            sieve_keys = [by_island[index] for index in rows.island_index[chunk].tolist()]
-            sketches = split_fixed(self.schema, fixed).record_sketch
-            short = short_sketches(sieve_keys, sketches, positions)
-            handles = self.partner.ordered(rows.own_handles[chunk], rows.partner_handles[chunk])
-            pairs = [pair.tobytes() for pair in np.concatenate(handles, axis=1)]
-            yield _Part(chunk, sieve_keys, pairs, sieve_words(sieve_keys, pairs, short))
+            found = self.opened.gather(rows.refs[chunk])
+            sketches = split_fixed(self.schema, found.fixed).record_sketch
+            short = short_sketches(rows.island_keys(by_island, chunk), sketches, positions)
+            seeds = rows.seeds(self.partner, by_island, chunk)
+            yield _Part(chunk, seeds, sieve_words(seeds, short), found.tags)
 
 
 @dataclass(frozen=True)
@@ -110,23 +118,9 @@ class _Part:
     """Some answered rows of a request."""
 
     rows: npt.NDArray[np.int64]
-    keys: list[bytes]
-    pairs: list[bytes]
+    seeds: list[bytes]
     words: npt.NDArray[np.uint64]
-
-
-def limit_of(blocking_pass: Pass, proofs: DistanceProofs, rows: int) -> int | None:
-    """The largest distance that is sealed in a pass, None in one without a sieve.
-
-    Raises:
-        InvalidInputError: proofs that the pass does not ask for, or too few of them.
-    """
-    limit = distance_max(blocking_pass.sieve_max)
-    sieved = limit < SIEVE_BITS
-    if proofs.rows == (rows if sieved else 0):
-        return limit if sieved else None
-    wanted = "a distance and its proof for each pair" if sieved else "no distances: it has no sieve"
-    raise InvalidInputError(Reason.REQUEST_MALFORMED, f"Pass {blocking_pass.id} wants {wanted}.")
+    tags: Bytes  # own record tags
 
 
 def _noise(rows: int, width: int) -> npt.NDArray[np.uint8]:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kinlink_core.encoding.keys import pair_seeds
 from kinlink_core.encoding.schema import load_schema, packaged_schema, parse_schema
 from kinlink_core.encoding.sieve import (
     SIEVE_BITS,
@@ -32,7 +33,7 @@ def pair_keys(count: int, label: str = "") -> list[bytes]:
 
 
 EVERY = np.arange(2048)
-KEYS, HANDLES = pair_keys(ROWS, "island"), pair_keys(ROWS, "handles")
+SEEDS = pair_seeds(pair_keys(ROWS, "island"), pair_keys(ROWS, "handles"))
 
 
 def uniform(numbers: np.ndarray, values: int) -> bool:
@@ -48,11 +49,9 @@ def random_words(seed: int, rows: int = ROWS) -> np.ndarray:
 
 def proven(own: np.ndarray, partner: np.ndarray, distances: np.ndarray) -> np.ndarray:
     """Whether the side on the left believes distances that are proven by the right side's tags."""
-    tags = distance_tags(KEYS[: len(own)], HANDLES[: len(own)], partner, of_left=False)
+    tags = distance_tags(SEEDS[: len(own)], partner, of_left=False)
     proofs = prove_distances(own, tags)
-    return verify_distances(
-        KEYS[: len(own)], HANDLES[: len(own)], own, distances, proofs, of_left=False
-    )
+    return verify_distances(SEEDS[: len(own)], own, distances, proofs, of_left=False)
 
 
 def test_sieve_words_compare_in_a_pair_and_nowhere_else() -> None:
@@ -63,13 +62,13 @@ def test_sieve_words_compare_in_a_pair_and_nowhere_else() -> None:
     ).astype(np.uint8)
     island, handles = pair_keys(1000, "island"), pair_keys(1000, "handles")
     short, short_noisy = (short_sketches(island, each, EVERY) for each in (records, noisy))
-    words = sieve_words(island, handles, short)
-    distance = np.bitwise_count(words ^ sieve_words(island, handles, short_noisy)) / 64
+    words = sieve_words(pair_seeds(island, handles), short)
+    distance = np.bitwise_count(words ^ sieve_words(pair_seeds(island, handles), short_noisy)) / 64
     assert abs(distance.mean() - 0.1) < 4 * np.sqrt(0.09 / 64_000)
     assert (distance * 64 == (short ^ short_noisy).sum(axis=1)).all()
     for elsewhere in (
-        sieve_words(pair_keys(1000, "x"), handles, short_noisy),
-        sieve_words(island, pair_keys(1000, "y"), short_noisy),
+        sieve_words(pair_seeds(pair_keys(1000, "x"), handles), short_noisy),
+        sieve_words(pair_seeds(island, pair_keys(1000, "y")), short_noisy),
     ):
         differing = np.bitwise_count(words ^ elsewhere)
         assert abs(differing.mean() / 64 - 0.5) < 4 * np.sqrt(0.25 / 64_000)
@@ -78,7 +77,7 @@ def test_sieve_words_compare_in_a_pair_and_nowhere_else() -> None:
 def test_sieve_words_alone_are_uniform_also_in_one_island() -> None:
     rows = 15_625
     same = np.tile(np.random.default_rng(2).integers(0, 2, (1, 64), np.uint8), (rows, 1))
-    words = sieve_words(pair_keys(1) * rows, pair_keys(rows, "handles"), same)
+    words = sieve_words(pair_seeds(pair_keys(1) * rows, pair_keys(rows, "handles")), same)
     assert uniform(words.view(np.uint8), 256)
 
 
@@ -126,11 +125,11 @@ def test_a_distance_is_proven_exactly_if_it_is_that_of_the_words(
 ) -> None:
     words, others = np.array([own], np.uint64), np.array([partner], np.uint64)
     true = (own ^ partner).bit_count()
-    tags = distance_tags(KEYS[:1], HANDLES[:1], others, of_left=of_left)
+    tags = distance_tags(SEEDS[:1], others, of_left=of_left)
     proofs = prove_distances(words, tags)
     for distance in (claimed, true):
         found = verify_distances(
-            KEYS[:1], HANDLES[:1], words, np.array([distance], np.uint8), proofs, of_left=of_left
+            SEEDS[:1], words, np.array([distance], np.uint8), proofs, of_left=of_left
         )
         assert found.tolist() == [distance == true]
 
@@ -139,25 +138,23 @@ def test_both_sides_believe_the_same_distance_by_tags_of_their_own() -> None:
     left, right = random_words(1), random_words(2)
     distances = np.bitwise_count(left ^ right)
     sides = ((left, right, False), (right, left, True))
-    tags = [distance_tags(KEYS, HANDLES, others, of_left=of_left) for _, others, of_left in sides]
+    tags = [distance_tags(SEEDS, others, of_left=of_left) for _, others, of_left in sides]
     assert (tags[0] != tags[1]).any(axis=1).all()
     for (own, _, of_left), shown in zip(sides, tags, strict=True):
         proofs = prove_distances(own, shown)
-        assert verify_distances(KEYS, HANDLES, own, distances, proofs, of_left=of_left).all()
-        assert not verify_distances(
-            KEYS, HANDLES, own, distances, proofs, of_left=not of_left
-        ).any()
+        assert verify_distances(SEEDS, own, distances, proofs, of_left=of_left).all()
+        assert not verify_distances(SEEDS, own, distances, proofs, of_left=not of_left).any()
 
 
 def test_the_proof_is_the_one_of_the_textbook() -> None:
     own, partner = random_words(3, 1), random_words(4, 1)
-    drawn = hashlib.shake_128(KEYS[0] + HANDLES[0] + b"proveleft").digest(8 * 65)
+    drawn = hashlib.shake_128(SEEDS[0] + b"proveleft").digest(8 * 65)
     first, *rest = (int.from_bytes(drawn[at : at + 8], "little") for at in range(0, 8 * 65, 8))
     alpha, beta = 1 + first % (PRIME - 1), [each % PRIME for each in rest]
     u, v = ([int(word) >> i & 1 for i in range(64)] for word in (own[0], partner[0]))
     tags = [(alpha * bit + pad) % PRIME for bit, pad in zip(v, beta, strict=True)]
     proof = sum((1 - 2 * bit) * tag for bit, tag in zip(u, tags, strict=True)) % PRIME
-    found = distance_tags(KEYS[:1], HANDLES[:1], partner, of_left=True)
+    found = distance_tags(SEEDS[:1], partner, of_left=True)
     assert found[0].tolist() == tags
     assert prove_distances(own, found).tolist() == [proof]
 
@@ -165,13 +162,12 @@ def test_the_proof_is_the_one_of_the_textbook() -> None:
 def test_whatever_a_linker_changes_is_not_proven() -> None:
     own, partner = random_words(5), random_words(6)
     distances = np.bitwise_count(own ^ partner)
-    tags = distance_tags(KEYS, HANDLES, partner, of_left=False)
+    tags = distance_tags(SEEDS, partner, of_left=False)
     proofs = prove_distances(own, tags)
 
     def believed(**changed: Any) -> np.ndarray:
         told: dict[str, Any] = {
-            "sieve_keys": KEYS,
-            "handle_pairs": HANDLES,
+            "seeds": SEEDS,
             "words": own,
             "proofs": proofs,
         }
@@ -183,8 +179,7 @@ def test_whatever_a_linker_changes_is_not_proven() -> None:
     assert not believed(proofs=proofs + np.uint32(PRIME)).any()
     assert not believed(proofs=np.zeros(ROWS, np.uint32)).any()
     assert not believed(proofs=np.roll(proofs, 1)).any()
-    assert not believed(handle_pairs=HANDLES[1:] + HANDLES[:1]).any()
-    assert not believed(sieve_keys=KEYS[1:] + KEYS[:1]).any()
+    assert not believed(seeds=SEEDS[1:] + SEEDS[:1]).any()
     assert not believed(words=own ^ np.uint64(1)).any()
     near = np.minimum(distances, 9)
     assert not believed(distances=near).any()
@@ -194,9 +189,9 @@ def test_whatever_a_linker_changes_is_not_proven() -> None:
 
 def test_tags_are_uniform_and_do_not_tell_the_bits_they_stand_for() -> None:
     rows = 20_000
-    sieve_keys, handles = pair_keys(1) * rows, pair_keys(rows, "handles")
+    seeds = pair_seeds(pair_keys(1) * rows, pair_keys(rows, "handles"))
     for words in (np.zeros(rows, np.uint64), np.full(rows, 2**64 - 1, np.uint64)):
-        tags = distance_tags(sieve_keys, handles, words, of_left=True)
+        tags = distance_tags(seeds, words, of_left=True)
         assert int(tags.max()) < PRIME
         assert uniform(tags >> 23, 256)
         assert uniform(tags & 255, 256)
@@ -204,7 +199,7 @@ def test_tags_are_uniform_and_do_not_tell_the_bits_they_stand_for() -> None:
 
 def test_no_rows_are_proven_as_easily() -> None:
     nothing = np.empty(0, np.uint64)
-    assert distance_tags([], [], nothing, of_left=True).shape == (0, SIEVE_BITS)
+    assert distance_tags([], nothing, of_left=True).shape == (0, SIEVE_BITS)
     assert proven(nothing, nothing, np.empty(0, np.uint8)).shape == (0,)
 
 

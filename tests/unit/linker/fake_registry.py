@@ -17,7 +17,6 @@ import numpy as np
 from kinlink_core.encoding.schema import Schema, parse_schema
 from kinlink_core.encoding.seal import SAMPLE_BYTES, SealedBatch, SealedColumn
 from kinlink_core.encoding.sieve import (
-    SIEVE_BITS,
     distance_max,
     distance_tags,
     verify_distances,
@@ -47,6 +46,7 @@ from kinlink_linker.peer import (
     Proofs,
     Publication,
     Refined,
+    SieveTags,
     SieveWords,
 )
 
@@ -135,6 +135,7 @@ class FakeRegistry:
     feed: list[tuple[int, int, int, bytes, bytes]] = field(default_factory=list)
     subjects: dict[str, bytes] = field(default_factory=dict)
     winners: dict[tuple[str, bytes], bytes] = field(default_factory=dict)
+    meetings: dict[str, dict[tuple[str, bytes], bytes]] = field(default_factory=dict)
     published: dict[str, Publication] = field(default_factory=dict)
     publications: list[Publication] = field(default_factory=list)
     calls: Counter[str] = field(default_factory=Counter)
@@ -319,16 +320,22 @@ class FakePeer:
         )
 
     def sieve(
-        self, _linkage_id: str, _epoch: str, request: PairRequest, *, proofs: bool = False
+        self, _linkage_id: str, _epoch: str, request: PairRequest, *, tags: bool = False
     ) -> SieveWords:
-        registry = self._enter("tags" if proofs else "sieve", request)
+        registry = self._enter("tags" if tags else "sieve", request)
         refusal = self._refusals(request.partner, request.islands, request.own, request)
         words = self._words(request, refusal)
-        if not proofs:
-            return SieveWords(words, refusal, np.empty((len(words), 0), np.uint32))
+        if not tags:
+            return SieveWords(words, refusal, None)
         of_left = registry.name < request.partner.registry
-        tags = distance_tags(*self._sieve_keys(request), words, of_left=of_left)
-        return SieveWords(words, refusal, tags)
+        distance = distance_tags(self._seeds(request), words, of_left=of_left)
+        record = [
+            digest("tag", registry.name, registry.handles[handle].record) + bytes(16)
+            if handle in registry.handles
+            else bytes(32)
+            for handle in as_bytes(request.own)
+        ]
+        return SieveWords(words, refusal, SieveTags(distance, _matrix(record, 32)))
 
     def _words(self, request: PairRequest, refusal: np.ndarray) -> np.ndarray:
         registry = self._registry
@@ -343,30 +350,28 @@ class FakePeer:
                 words[row] = word ^ mask
         return words
 
-    def _sieve_keys(self, request: PairRequest) -> tuple[list[bytes], list[bytes]]:
+    def _seeds(self, request: PairRequest) -> list[bytes]:
         """A key that both sides have, and both handles in one order, of each pair."""
         names = sorted((self._registry.name, request.partner.registry))
         handles = zip(as_bytes(request.own), as_bytes(request.others), strict=True)
         key = digest("sieve key", *names, size=32)
-        return [key] * len(request.own), [b"".join(sorted(pair)) for pair in handles]
+        return [key + b"".join(sorted(pair)) for pair in handles]
 
     def _refuse_unproven(self, request: PairRequest, refusal: np.ndarray) -> None:
         """Refuse pairs that a real registry would not believe to be near."""
         limit = distance_max(self._registry.schema.passes[request.pass_index].sieve_max)
-        assert (request.proofs is None) == (limit == SIEVE_BITS)
-        if request.proofs is None:
-            return
+        assert request.shown is not None
         proven = verify_distances(
-            *self._sieve_keys(request),
+            self._seeds(request),
             self._words(request, refusal),
-            request.proofs.distances,
-            request.proofs.distance_proofs,
+            request.shown.distances,
+            request.shown.distance_proofs,
             of_left=self._registry.name > request.partner.registry,
         )
-        near = proven & (request.proofs.distances <= limit)
+        near = proven & (request.shown.distances <= limit)
         refusal[(refusal == Refusal.ANSWERED) & ~near] = Refusal.SIEVE_REFUSED
 
-    def seal(self, _linkage_id: str, _epoch: str, request: PairRequest) -> SealedRows:
+    def seal(self, linkage_id: str, _epoch: str, request: PairRequest) -> SealedRows:
         registry = self._enter("seal", request)
         refusal = self._refusals(request.partner, request.islands, request.own, request)
         own, others = as_bytes(request.own), as_bytes(request.others)
@@ -374,6 +379,13 @@ class FakePeer:
             if refusal[row] == Refusal.ANSWERED and handles in registry.decided_handles():
                 refusal[row] = Refusal.DECIDED
         self._refuse_unproven(request, refusal)
+        assert request.shown is not None
+        for row, (handle, other) in enumerate(zip(own, others, strict=True)):
+            if refusal[row] == Refusal.ANSWERED:
+                pair = registry.handles[handle].record, request.shown.partner_tags[row].tobytes()
+                known = registry.meetings.setdefault(linkage_id, {})
+                if known.setdefault(pair, handle + other) != handle + other:
+                    refusal[row] = Refusal.SUPERSEDED
         people = [
             registry.records[registry.handles[handle].record]
             if handle in registry.handles
@@ -381,12 +393,7 @@ class FakePeer:
             for handle in own
         ]
         pairs = [b"".join(sorted(handles)) for handles in zip(own, others, strict=True)]
-        tags = np.zeros((len(own), 32), np.uint8)
-        for row, handle in enumerate(own):
-            if handle in registry.handles:
-                tag = digest("tag", registry.name, registry.handles[handle].record)
-                tags[row] = np.frombuffer(tag + digest("for", pairs[row]), np.uint8)
-        return SealedRows(self._batch(people, pairs), tags, refusal)
+        return SealedRows(self._batch(people, pairs), refusal)
 
     def exchange_decisions(self, _epoch: str, partner: Card, told: DecisionsTold) -> DecisionsSaid:
         """A fake knows its decided pairs by their handles: it has nothing to ask."""
@@ -401,8 +408,7 @@ class FakePeer:
         names = "".join(sorted((registry.name, partner.registry)))
         pairs = [digest("chance", names, row) for row in range(len(people))]
         refusal = np.zeros(len(people), np.uint8)
-        empty = np.empty((len(people), 0), np.uint8)
-        return SealedRows(self._batch(people, pairs), empty, refusal)
+        return SealedRows(self._batch(people, pairs), refusal)
 
     def disclose(self, _linkage_id: str, _epoch: str, request: DiscloseRequest) -> Disclosed:
         registry = self._enter("disclose", request)

@@ -13,14 +13,14 @@ import numpy as np
 from click.testing import CliRunner
 from kinlink.registry.v1 import registry_pb2 as pb
 from kinlink.registry.v1 import registry_pb2_grpc
+from kinlink_core.encoding.record_tags import SEALED_TAG_BYTES
 from kinlink_core.encoding.schema import Schema, load_schema
-from kinlink_core.encoding.sieve import SIEVE_BITS, distance_max, prove_distances
+from kinlink_core.encoding.sieve import prove_distances
 from kinlink_core.errors import KinlinkError
 from kinlink_core.runtime.channel import open_channel, translated
 from kinlink_core.runtime.files import write_file
 from kinlink_core.wire import (
     DisclosedRows,
-    DistanceProofs,
     ProofRows,
     RefinedRows,
     SealedRows,
@@ -222,7 +222,7 @@ class Linker:
         with translated("registry"):
             return list(read_stream(self.stub.RefineTokens(request), RefinedRows.read))
 
-    def sieve(self, asked: Asked, *, proofs: bool = False) -> SieveRows:
+    def sieve(self, asked: Asked, *, tags: bool = False) -> SieveRows:
         request = pb.StreamSieveRequest(
             linkage_id="linkage",
             purpose=self.purpose,
@@ -233,37 +233,35 @@ class Linker:
             handles=asked.own.tobytes(),
             partner_handles=asked.theirs.tobytes(),
             island_index=asked.index().tobytes(),
-            proofs=proofs,
+            tags=tags,
         )
-        read = TaggedSieveRows.read if proofs else SieveRows.read
+        read = TaggedSieveRows.read if tags else SieveRows.read
         with translated("registry"):
             (rows,) = read_stream(self.stub.StreamSieve(request), read)
         return rows
 
     def proven(self, asked: Asked) -> Asked:
-        """The same pairs with proofs of their distances; with false ones where one is refused."""
-        if distance_max(self.schema.passes[asked.pass_index].sieve_max) == SIEVE_BITS:
-            return asked
-        count = len(asked.own)
+        """The same pairs with what is shown of them; with false things where one is refused."""
         try:
-            own = self.sieve(asked).word
-            theirs = asked.partner.sieve(asked.mirrored(self), proofs=True)
+            own = self.sieve(asked, tags=True).word
+            theirs = asked.partner.sieve(asked.mirrored(self), tags=True)
             assert isinstance(theirs, TaggedSieveRows)
         except KinlinkError:
-            proofs = DistanceProofs(np.zeros(count, np.uint8), np.zeros(count, np.uint32))
+            proven = Proven.nothing(len(asked.own))
         else:
-            proofs = DistanceProofs(
-                np.bitwise_count(own ^ theirs.word), prove_distances(own, theirs.distance_tags)
+            distances = np.bitwise_count(own ^ theirs.word)
+            proven = Proven(
+                distances, prove_distances(own, theirs.distance_tags), theirs.record_tag
             )
-        return dataclasses.replace(asked, proven=proofs)
+        return dataclasses.replace(asked, proven=proven)
 
-    def seal(self, asked: Asked) -> SealedRows:
+    def seal(self, asked: Asked, linkage_id: str = "linkage") -> SealedRows:
         """One side of pairs; their distances are proven first, unless the request has proofs."""
         if asked.proven is None:
             asked = self.proven(asked)
-        proofs = {} if asked.proven is None else asked.proven.packed()
+        assert asked.proven is not None
         request = pb.StreamSealedPairsRequest(
-            linkage_id="linkage",
+            linkage_id=linkage_id,
             purpose=self.purpose,
             epoch=self.epoch,
             partner=asked.card,
@@ -272,7 +270,7 @@ class Linker:
             own_handles=asked.own.tobytes(),
             partner_handles=asked.theirs.tobytes(),
             island_index=asked.index().tobytes(),
-            **proofs,
+            **asked.proven.packed(),
         )
         with translated("registry"):
             stream = read_stream(
@@ -298,7 +296,7 @@ class Linker:
             return list(
                 read_stream(
                     self.stub.StreamChancePairs(request),
-                    lambda m: SealedRows.read(m, self.schema, chance=True),
+                    lambda m: SealedRows.read(m, self.schema),
                 )
             )
 
@@ -354,6 +352,29 @@ class Feed:
         return found
 
 
+@dataclass(frozen=True)
+class Proven:
+    """What a registry is shown of pairs that it is to seal."""
+
+    distances: np.ndarray
+    distance_proofs: np.ndarray
+    partner_tags: np.ndarray
+
+    @classmethod
+    def nothing(cls, rows: int) -> Proven:
+        return cls(
+            np.zeros(rows, np.uint8),
+            np.zeros(rows, np.uint32),
+            np.zeros((rows, SEALED_TAG_BYTES), np.uint8),
+        )
+
+    def only(self, rows: np.ndarray) -> Proven:
+        return Proven(self.distances[rows], self.distance_proofs[rows], self.partner_tags[rows])
+
+    def packed(self) -> dict[str, bytes]:
+        return {name: column.tobytes() for name, column in dataclasses.asdict(self).items()}
+
+
 @dataclass
 class Asked:
     """Pairs of one pass, one island each, as they are put to one registry."""
@@ -367,7 +388,13 @@ class Asked:
     theirs: np.ndarray
     partner: Linker
     island: np.ndarray | None = None
-    proven: DistanceProofs | None = None
+    proven: Proven | None = None
+
+    def only(self, rows: np.ndarray) -> Asked:
+        """Some pairs, in the islands of before."""
+        return dataclasses.replace(
+            self, own=self.own[rows], theirs=self.theirs[rows], island=self.index()[rows]
+        )
 
     def mirrored(self, asker: Linker) -> Asked:
         """The same pairs as the partner is asked for them, with today's proofs of the asker's."""

@@ -26,6 +26,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import jellyfish
+import numpy as np
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
@@ -33,8 +34,9 @@ from kinlink_core.encoding import chinese, folding, keys, tables
 from kinlink_core.encoding.canary import canary_columns
 from kinlink_core.encoding.encode import Encoder, split_fixed
 from kinlink_core.encoding.features import tag_value
+from kinlink_core.encoding.record_tags import RECORD_TAG_BYTES, seal_record_tags
 from kinlink_core.encoding.schema import Field, FieldKind, Schema
-from kinlink_core.encoding.seal import seal_pairs
+from kinlink_core.encoding.seal import digest_columns, seal_pairs
 from kinlink_core.encoding.sieve import (
     distance_tags,
     open_bits,
@@ -80,7 +82,7 @@ _CANONICAL: Final[dict[FieldKind, tuple[str, ...]]] = {
     FieldKind.PHONE: ("13912345678", "02987654321", "8613912345678", "0299990000"),
 }
 _ROWS: Final = 4
-_PAIR_KEY: Final = b"conformance pair key".ljust(keys.KEY_BYTES, b".")
+_ISLAND_KEY: Final = b"conformance island key".ljust(keys.KEY_BYTES, b".")
 _NULL_KEY: Final = b"conformance null key".ljust(keys.KEY_BYTES, b".")
 
 
@@ -176,15 +178,16 @@ def _json(content: object) -> bytes:
 
 
 def _sealing(schema: Schema, columns: dict[str, Column], batch: EncodedBatch) -> bytes:
-    values = [columns[each.name] for each in schema.fields]
-    sealed = seal_pairs(schema, [_PAIR_KEY] * _ROWS, batch.fixed, values, _NULL_KEY)
+    digests = digest_columns(schema, [columns[each.name] for each in schema.fields])
+    seeds = keys.pair_seeds([_ISLAND_KEY] * _ROWS, [bytes(2 * keys.HANDLE_BYTES)] * _ROWS)
+    sealed = seal_pairs(schema, seeds, batch.fixed, digests, _NULL_KEY)
     records = split_fixed(schema, batch.fixed).record_sketch
     positions = open_bits(schema, schema.passes[0])
-    short = short_sketches([_PAIR_KEY] * _ROWS, records, positions)
-    pairs = [bytes(2 * keys.HANDLE_BYTES)] * _ROWS
-    words = sieve_words([_PAIR_KEY] * _ROWS, pairs, short)
-    tags = distance_tags([_PAIR_KEY] * _ROWS, pairs, words, of_left=True)
+    words = sieve_words(seeds, short_sketches([_ISLAND_KEY] * _ROWS, records, positions))
+    tags = distance_tags(seeds, words, of_left=True)
+    names = np.zeros((_ROWS, RECORD_TAG_BYTES), np.uint8)
     shown = words.astype("<u8").tobytes() + tags.astype("<u4").tobytes()
+    shown += seal_record_tags(seeds, names, of_left=True).tobytes()
     return shown + b"".join(
         b"" if column is None else column.tobytes()
         for each in sealed.fields

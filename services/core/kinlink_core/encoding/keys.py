@@ -8,8 +8,11 @@
     proof_B  = HKDF-Expand(BK, "member" ‖ lp(B) ‖ n_B ‖ day, 16)
     IK_AB    = HKDF-Extract(salt = K_AB, ikm = BK)
     sieve    = HKDF-Expand(IK_AB, "sieve", 32)
-    pair key = HKDF-Expand(IK_AB, "seal" ‖ lp(handle_l) ‖ lp(handle_r), 32)
+    seal     = HKDF-Expand(IK_AB, "seal", 32)
     K_f      = HKDF(C_e, ctx ‖ lp(field), 32)
+
+A pair is known by the handles of both sides, 32 bytes; what is drawn for it comes from SHAKE-128 of
+an island's sieve or seal key followed by them (`pair_seeds`).
 
 lp is a four-byte big-endian length followed by the bytes. HKDF is RFC 5869 with SHA-256; every
 output here is at most 32 bytes, so Expand is one HMAC, and the hot paths call OpenSSL's HMAC
@@ -26,13 +29,16 @@ import hashlib
 import hmac
 import os
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 ENCODING_VERSION = "v1"
 MODE_PLAIN: Final = "plain"
@@ -204,9 +210,14 @@ def sieve_key(island_key: bytes) -> bytes:
     return expand(island_key, b"sieve")
 
 
-def pair_key(island_key: bytes, handle_l: bytes, handle_r: bytes) -> bytes:
-    """Key that seals one pair; `l` is the registry whose name sorts first; 32 bytes."""
-    return expand(island_key, b"seal" + lp(handle_l, handle_r))
+def seal_key(island_key: bytes) -> bytes:
+    """Key that with both handles seals the pairs of an island; 32 bytes."""
+    return expand(island_key, b"seal")
+
+
+def pair_seeds(island_keys: Sequence[bytes], handle_pairs: Sequence[bytes]) -> list[bytes]:
+    """Key of each pair's island and then its handles, of the registry that sorts first in front."""
+    return [key + pair for key, pair in zip(island_keys, handle_pairs, strict=True)]
 
 
 @dataclass(frozen=True)

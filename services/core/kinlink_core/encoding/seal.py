@@ -27,12 +27,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from kinlink_core.encoding import keys
 from kinlink_core.encoding._draws import RANK_BYTES, Reader, shuffled, xof
-from kinlink_core.encoding.dates import DAY_DIGITS
 from kinlink_core.encoding.encode import Column, split_fixed
 from kinlink_core.encoding.features import tag_value
 from kinlink_core.encoding.schema import SAMPLE_BITS
@@ -46,15 +43,12 @@ if TYPE_CHECKING:
 SAMPLE_BYTES = SAMPLE_BITS // 8
 PRESENCE_TAG_BYTES = 2
 TAG_BYTES = 8
-RECORD_TAG_BYTES = 16
-SEALED_TAG_BYTES = RECORD_TAG_BYTES + 16
 
 # One nibble of the XOF chooses a bit of 16, the rest is the mask.
 _CHOICE_BYTES = SAMPLE_BITS // 2
 _SAMPLE_XOF_BYTES = _CHOICE_BYTES + SAMPLE_BYTES
 # Two multipliers and two addends of 64 bits.
 _TAG_XOF_BYTES = 4 * TAG_BYTES
-_NONCE_ZERO = bytes(12)
 
 
 @dataclass(frozen=True)
@@ -73,32 +67,62 @@ class SealedBatch:
     fields: tuple[SealedColumn, ...]
 
 
+@dataclass(frozen=True)
+class TagDigests:
+    """What the equality tags of one field are made of, for n records; k tags, none for most."""
+
+    digest: npt.NDArray[np.uint64]  # (n, k)
+    missing: npt.NDArray[np.bool_]  # (n, k)
+
+    def take(self, rows: npt.NDArray[np.int64]) -> TagDigests:
+        """Some records, in the order of the rows."""
+        return TagDigests(self.digest[rows], self.missing[rows])
+
+
+def _digest_values(field: Field, values: Column) -> TagDigests:
+    """Digest n canonical values for the tags of a field; each distinct value once."""
+    index: dict[str | None, int] = {}
+    codes = np.fromiter((index.setdefault(v, len(index)) for v in values), np.int64, len(values))
+    by_value = [[_digest(field, tag, value) for tag in field.tags] for value in index]
+    shape = len(index), len(field.tags)
+    table = np.array([[digest or 0 for digest in row] for row in by_value], np.uint64)
+    missing = np.array([[digest is None for digest in row] for row in by_value], bool)
+    return TagDigests(table.reshape(shape), missing.reshape(shape)).take(codes)
+
+
+def digest_columns(schema: Schema, columns: Sequence[Column]) -> list[TagDigests]:
+    """Digests of n records, by fields and their canonical values in the schema's order."""
+    return [
+        _digest_values(field, column) for field, column in zip(schema.fields, columns, strict=True)
+    ]
+
+
 def seal_pairs(
     schema: Schema,
-    pair_keys: Sequence[bytes],
+    seeds: Sequence[bytes],
     fixed: Bytes,
-    values: Sequence[Column],
+    digests: Sequence[TagDigests],
     null_key: bytes,
 ) -> SealedBatch:
     """Seal one side of n pairs.
 
     Args:
         schema: whose fields are sealed, in its order.
-        pair_keys: n keys of 32 bytes.
+        seeds: n secrets, each of one pair and both its sides: `keys.pair_seeds` of seal keys.
         fixed: (n, fixed_bytes) fixed parts of the records, gathered pair by pair.
-        values: for each field of the schema, n canonical values.
+        digests: `digest_columns` of the records, gathered alike.
         null_key: 32 bytes of the vault's; makes what is missing look like anything else.
 
     Returns:
-        n rows a field. Cost: one XOF call a row, a second one where something is missing, one
-        digest a distinct value; the rest is arithmetic on arrays.
+        n rows a field. Cost: one XOF call a row, a second one where something is missing; the rest
+        is arithmetic on arrays.
     """
     parts = split_fixed(schema, fixed)
-    if not len(pair_keys) == len(fixed) or any(len(column) != len(fixed) for column in values):
-        raise ValueError("pair keys, fixed parts and values must have one length")
+    if not len(seeds) == len(fixed) or any(len(each.digest) != len(fixed) for each in digests):
+        raise ValueError("seeds, fixed parts and digests must have one length")
     drawn = sum(_xof_bytes(field) for field in schema.fields)
-    stream = Reader(xof(pair_keys, b"seal", drawn + RANK_BYTES * SAMPLE_BITS))
-    noise = _noise(schema, pair_keys, parts.present, values, null_key)
+    stream = Reader(xof(seeds, b"seal", drawn + RANK_BYTES * SAMPLE_BITS))
+    noise = _noise(schema, seeds, parts.present, digests, null_key)
     columns = []
     sealed = iter(_sealed_sketches(schema, parts.sketches, stream))
     for index, field in enumerate(schema.fields):
@@ -109,7 +133,7 @@ def seal_pairs(
         if field.has_sketch:
             sketch = next(sealed)
             _overwrite(sketch, missing, noise)
-        tags = [_tag(tagged, stream, noise) for tagged in _digests(field, values[index])]
+        tags = [_tag(*tag, stream, noise) for tag in _by_tag(digests[index])]
         columns.append(
             SealedColumn(presence, sketch, np.concatenate(tags, axis=1) if tags else None)
         )
@@ -128,23 +152,19 @@ def _sealed_bytes(field: Field) -> int:
 
 def _noise(
     schema: Schema,
-    pair_keys: Sequence[bytes],
+    seeds: Sequence[bytes],
     present: npt.NDArray[np.bool_],
-    values: Sequence[Column],
+    digests: Sequence[TagDigests],
     null_key: bytes,
 ) -> Reader:
     """Bytes for what is missing, fixed for (vault, pair); rows that miss nothing stay zero."""
     incomplete = ~present.all(axis=1)
-    for field, column in zip(schema.fields, values, strict=True):
-        # A partial date lacks some of its tags.
-        if field.comparison == "date" or field.kind == "date":
-            incomplete |= np.array(
-                [value is None or len(value) < DAY_DIGITS for value in column], bool
-            )
+    for each in digests:
+        incomplete |= each.missing.any(axis=1)  # a partial date lacks some of its tags
     chosen = np.flatnonzero(incomplete)
     width = sum(_sealed_bytes(field) for field in schema.fields)
-    noise = np.zeros((len(pair_keys), width), np.uint8)
-    noise[chosen] = xof([null_key + pair_keys[i] for i in chosen.tolist()], b"null", width)
+    noise = np.zeros((len(seeds), width), np.uint8)
+    noise[chosen] = xof([null_key + seeds[i] for i in chosen.tolist()], b"null", width)
     return Reader(noise)
 
 
@@ -176,26 +196,11 @@ def _sample(sketches: Bytes, nibbles: Bytes) -> Bytes:
     return ((pairs_of_bytes >> choice) & np.uint16(1)).astype(np.uint8)
 
 
-@dataclass(frozen=True)
-class _Tagged:
-    """64-bit digests of one tag's values, and where there is none."""
-
-    digest: npt.NDArray[np.uint64]  # (n,)
-    missing: npt.NDArray[np.bool_]  # (n,)
+_Tag = tuple[npt.NDArray[np.uint64], npt.NDArray[np.bool_]]
 
 
-def _digests(field: Field, values: Column) -> list[_Tagged]:
-    if not field.tags:
-        return []
-    index: dict[str | None, int] = {}
-    codes = np.fromiter((index.setdefault(v, len(index)) for v in values), np.int64, len(values))
-    by_value = [[_digest(field, tag, value) for tag in field.tags] for value in index]
-    table = np.array([[digest or 0 for digest in row] for row in by_value], np.uint64)
-    absent = np.array([[digest is None for digest in row] for row in by_value], bool)
-    table, absent = table.reshape(-1, len(field.tags)), absent.reshape(-1, len(field.tags))
-    return [
-        _Tagged(table[codes, number], absent[codes, number]) for number in range(len(field.tags))
-    ]
+def _by_tag(digests: TagDigests) -> list[_Tag]:
+    return list(zip(digests.digest.T, digests.missing.T, strict=True))
 
 
 def _digest(field: Field, tag: str, canonical: str | None) -> int | None:
@@ -206,7 +211,12 @@ def _digest(field: Field, tag: str, canonical: str | None) -> int | None:
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
 
 
-def _tag(tagged: _Tagged, stream: Reader, noise: Reader) -> Bytes:
+def _tag(
+    digest: npt.NDArray[np.uint64],
+    missing: npt.NDArray[np.bool_],
+    stream: Reader,
+    noise: Reader,
+) -> Bytes:
     """Hash digests, 32 bits at a time, by a function that the XOF draws for this pair and tag.
 
     Multiply-shift, (a·x + b mod 2^64) >> 32, is strongly universal for 32-bit x (Dietzfelbinger,
@@ -214,32 +224,12 @@ def _tag(tagged: _Tagged, stream: Reader, noise: Reader) -> Bytes:
     results are independent and uniform. So they show equality and nothing else.
     """
     drawn = np.ascontiguousarray(stream.take(_TAG_XOF_BYTES)).view("<u8")
-    halves = (tagged.digest >> np.uint64(32), tagged.digest & np.uint64(0xFFFFFFFF))
+    halves = (digest >> np.uint64(32), digest & np.uint64(0xFFFFFFFF))
     hashed = [
         (drawn[:, 2 * i] * half + drawn[:, 2 * i + 1]) >> np.uint64(32)
         for i, half in enumerate(halves)
     ]
     tag = np.column_stack([half.astype("<u4") for half in hashed]).view(np.uint8)
-    column = np.ascontiguousarray(tag).reshape(len(tagged.digest), TAG_BYTES)
-    _overwrite(column, tagged.missing, noise)
+    column = np.ascontiguousarray(tag).reshape(len(digest), TAG_BYTES)
+    _overwrite(column, missing, noise)
     return column
-
-
-def seal_record_tag(pair_key: bytes, side: str, tag: bytes) -> bytes:
-    """Seal a record tag for the partner of a pair; 32 bytes the linker relays and cannot read.
-
-    AES-GCM under a key of this pair and side alone, so a fixed nonce is used once.
-    """
-    return _tag_cipher(pair_key, side).encrypt(_NONCE_ZERO, tag, None)
-
-
-def open_record_tag(pair_key: bytes, side: str, sealed: bytes) -> bytes:
-    """Open the partner's record tag; `KeyFault` if it was not sealed for this pair and side."""
-    try:
-        return _tag_cipher(pair_key, side).decrypt(_NONCE_ZERO, sealed, None)
-    except (InvalidTag, ValueError) as error:
-        raise keys.KeyFault("the record tag was not sealed for this pair") from error
-
-
-def _tag_cipher(pair_key: bytes, side: str) -> AESGCM:
-    return AESGCM(keys.expand(pair_key, b"record tag" + keys.lp(side.encode())))

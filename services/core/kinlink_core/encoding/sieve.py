@@ -82,15 +82,14 @@ def short_sketches(
     return bits
 
 
-def sieve_words(sieve_keys: Sequence[bytes], handle_pairs: Sequence[bytes], short: Bytes) -> Words:
+def sieve_words(seeds: Sequence[bytes], short: Bytes) -> Words:
     """The bits of (n, 64) `short_sketches`, shuffled and masked pair by pair; (n,) uint64.
 
-    `handle_pairs` are the 32 bytes of both handles, that of the registry whose name sorts first in
-    front. The XOR of the words of the two sides of a pair has as many ones as their short sketches
-    differ in; a word compares with that one other word and with nothing else.
+    `seeds` are the sieve key of each pair's island and both handles (`keys.pair_seeds`). The XOR of
+    the words of the two sides of a pair has as many ones as their short sketches differ in; a word
+    compares with that one other word and with nothing else.
     """
     rank_bytes = RANK_BYTES * SIEVE_BITS
-    seeds = [key + pair for key, pair in zip(sieve_keys, handle_pairs, strict=True)]
     stream = Reader(xof(seeds, b"sieve", SIEVE_BITS // 8 + rank_bytes))
     mask = np.ascontiguousarray(stream.take(SIEVE_BITS // 8)).view("<u8").reshape(-1)
     (bits,) = shuffled([short], stream.take(rank_bytes))
@@ -104,16 +103,14 @@ def distance_max(sieve_max: float) -> int:
     return SIEVE_BITS if sieve_max >= NO_SIEVE else int(sieve_max * SIEVE_BITS + 1e-9)
 
 
-def distance_tags(
-    sieve_keys: Sequence[bytes], handle_pairs: Sequence[bytes], words: Words, *, of_left: bool
-) -> Tags:
+def distance_tags(seeds: Sequence[bytes], words: Words, *, of_left: bool) -> Tags:
     """Tags of the bits of n own words, for the linker; (n, 64) uint32 below 2^31 - 1.
 
-    Keys and handles as for `sieve_words`. `of_left` says that the words are those of the registry
+    Seeds as for `sieve_words`. `of_left` says that the words are those of the registry
     whose name sorts first. Only ever one word of a side may be tagged for a pair of handles: two
     would give α away. So a record that changes gets new handles.
     """
-    alpha, beta = _draws(sieve_keys, handle_pairs, of_left=of_left)
+    alpha, beta = _draws(seeds, of_left=of_left)
     tags = (alpha[:, None] * _bits(words) + beta) % _PRIME
     return tags.astype(np.uint32)
 
@@ -129,8 +126,7 @@ def prove_distances(words: Words, partner_tags: Tags) -> Proofs:
 
 
 def verify_distances(
-    sieve_keys: Sequence[bytes],
-    handle_pairs: Sequence[bytes],
+    seeds: Sequence[bytes],
     words: Words,
     distances: npt.NDArray[np.uint8],
     proofs: Proofs,
@@ -142,7 +138,7 @@ def verify_distances(
     `of_left` says that the partner, which tagged its bits, is the registry whose name sorts first.
     Every row takes the same arithmetic, whether its proof holds or not.
     """
-    alpha, beta = _draws(sieve_keys, handle_pairs, of_left=of_left)
+    alpha, beta = _draws(seeds, of_left=of_left)
     bits = _bits(words)
     ones = bits.sum(axis=1)
     expected = alpha * (distances - ones) + ((1 - 2 * bits) * beta).sum(axis=1)
@@ -151,10 +147,9 @@ def verify_distances(
 
 
 def _draws(
-    sieve_keys: Sequence[bytes], handle_pairs: Sequence[bytes], *, of_left: bool
+    seeds: Sequence[bytes], *, of_left: bool
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """α (n,) from 1 to p - 1 and β (n, 64) from 0 to p - 1 of one side of n pairs."""
-    seeds = [key + pair for key, pair in zip(sieve_keys, handle_pairs, strict=True)]
     purpose = b"prove" + (b"left" if of_left else b"right")
     drawn = xof(seeds, purpose, _DRAWN_BYTES * (1 + SIEVE_BITS)).view("<u8")
     alpha = 1 + (drawn[:, 0] % np.uint64(_PRIME - 1)).astype(np.int64)

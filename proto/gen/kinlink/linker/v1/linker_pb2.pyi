@@ -242,6 +242,7 @@ class PassCounts(_message.Message):
     DROPPED_PROOF_FIELD_NUMBER: _builtins.int
     PAIRS_FIELD_NUMBER: _builtins.int
     SIEVED_OUT_FIELD_NUMBER: _builtins.int
+    REPEATED_FIELD_NUMBER: _builtins.int
     SEALED_FIELD_NUMBER: _builtins.int
     REFUSED_FIELD_NUMBER: _builtins.int
     tokens: _builtins.int
@@ -251,6 +252,8 @@ class PassCounts(_message.Message):
     dropped_proof: _builtins.int
     pairs: _builtins.int
     sieved_out: _builtins.int
+    repeated: _builtins.int
+    """Pairs of records that were sealed in an earlier pass."""
     sealed: _builtins.int
     refused: _builtins.int
     def __init__(
@@ -263,12 +266,13 @@ class PassCounts(_message.Message):
         dropped_proof: _builtins.int = ...,
         pairs: _builtins.int = ...,
         sieved_out: _builtins.int = ...,
+        repeated: _builtins.int = ...,
         sealed: _builtins.int = ...,
         refused: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dropped_over_cap", b"dropped_over_cap", "dropped_proof", b"dropped_proof", "islands", b"islands", "pairs", b"pairs", "pass", b"pass", "refined", b"refined", "refused", b"refused", "sealed", b"sealed", "sieved_out", b"sieved_out", "tokens", b"tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dropped_over_cap", b"dropped_over_cap", "dropped_proof", b"dropped_proof", "islands", b"islands", "pairs", b"pairs", "pass", b"pass", "refined", b"refined", "refused", b"refused", "repeated", b"repeated", "sealed", b"sealed", "sieved_out", b"sieved_out", "tokens", b"tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -409,8 +409,8 @@ Global___IslandColumns: _TypeAlias = IslandColumns  # noqa: Y015
 @_typing.final
 class StreamSieveRequest(_message.Message):
     """Why a row was not answered: 0 answered, 1 unknown handle, 2 retired handle, 3 proof refused,
-    4 pair already decided, 5 over quota, 6 withheld by policy, 7 superseded, 8 island above its cap,
-    9 distance not proven, or too large to be sealed.
+    4 pair already decided, 5 over quota, 6 withheld by policy, 7 the pair was answered under other
+    handles, 8 island above its cap, 9 distance not proven, or too large to be sealed.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -423,7 +423,7 @@ class StreamSieveRequest(_message.Message):
     HANDLES_FIELD_NUMBER: _builtins.int
     ISLAND_INDEX_FIELD_NUMBER: _builtins.int
     PARTNER_HANDLES_FIELD_NUMBER: _builtins.int
-    PROOFS_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
     PURPOSE_FIELD_NUMBER: _builtins.int
     linkage_id: _builtins.str
     epoch: _builtins.str
@@ -434,8 +434,10 @@ class StreamSieveRequest(_message.Message):
     """uint32, index into `islands`"""
     partner_handles: _builtins.bytes
     """16 bytes, the partner's handle of each pair"""
-    proofs: _builtins.bool
-    """Also answer the tags from which the partner is proven how far apart a pair is."""
+    tags: _builtins.bool
+    """Also answer what sealing needs: the tags from which the partner is proven how far apart a pair is,
+    and the record tag. Books the records towards the partner.
+    """
     purpose: _builtins.str
     """Why the linkage is made: a short code word, which a registry's policy may refuse."""
     @_builtins.property
@@ -453,12 +455,12 @@ class StreamSieveRequest(_message.Message):
         handles: _builtins.bytes = ...,
         island_index: _builtins.bytes = ...,
         partner_handles: _builtins.bytes = ...,
-        proofs: _builtins.bool = ...,
+        tags: _builtins.bool = ...,
         purpose: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["islands", b"islands", "partner", b"partner"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "handles", b"handles", "island_index", b"island_index", "islands", b"islands", "linkage_id", b"linkage_id", "partner", b"partner", "partner_handles", b"partner_handles", "pass_index", b"pass_index", "proofs", b"proofs", "purpose", b"purpose"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "handles", b"handles", "island_index", b"island_index", "islands", b"islands", "linkage_id", b"linkage_id", "partner", b"partner", "partner_handles", b"partner_handles", "pass_index", b"pass_index", "purpose", b"purpose", "tags", b"tags"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -503,24 +505,28 @@ class SieveColumns(_message.Message):
     WORD_FIELD_NUMBER: _builtins.int
     REFUSAL_FIELD_NUMBER: _builtins.int
     DISTANCE_TAGS_FIELD_NUMBER: _builtins.int
+    RECORD_TAG_FIELD_NUMBER: _builtins.int
     word: _builtins.bytes
     """uint64; random where refused"""
     refusal: _builtins.bytes
     """uint8"""
     distance_tags: _builtins.bytes
-    """64 × uint32 below 2^31 - 1, one a bit of `word` from the lowest; random where refused. Empty
-    unless proofs were asked for.
+    """64 × uint32 below 2^31 - 1, one a bit of `word` from the lowest; random where refused. This and
+    the next are empty unless tags were asked for.
     """
+    record_tag: _builtins.bytes
+    """32 bytes: what this registry calls the record, readable by the partner only; random where refused"""
     def __init__(
         self,
         *,
         word: _builtins.bytes = ...,
         refusal: _builtins.bytes = ...,
         distance_tags: _builtins.bytes = ...,
+        record_tag: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["distance_tags", b"distance_tags", "refusal", b"refusal", "word", b"word"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["distance_tags", b"distance_tags", "record_tag", b"record_tag", "refusal", b"refusal", "word", b"word"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -608,6 +614,7 @@ class StreamSealedPairsRequest(_message.Message):
     ISLAND_INDEX_FIELD_NUMBER: _builtins.int
     DISTANCES_FIELD_NUMBER: _builtins.int
     DISTANCE_PROOFS_FIELD_NUMBER: _builtins.int
+    PARTNER_TAGS_FIELD_NUMBER: _builtins.int
     PURPOSE_FIELD_NUMBER: _builtins.int
     linkage_id: _builtins.str
     epoch: _builtins.str
@@ -619,13 +626,13 @@ class StreamSealedPairsRequest(_message.Message):
     island_index: _builtins.bytes
     """uint32"""
     distances: _builtins.bytes
-    """uint8, bits in which the sieve words of each pair differ. This and the next are empty in a pass
-    without a sieve.
-    """
+    """uint8, bits in which the sieve words of each pair differ"""
     distance_proofs: _builtins.bytes
     """uint32 below 2^31 - 1: Σ (1 - 2·u)·t over the bits u of this registry's word and the partner's
     distance tags t, modulo 2^31 - 1
     """
+    partner_tags: _builtins.bytes
+    """32 bytes, the partner's record tag as it was sealed in StreamSieve"""
     purpose: _builtins.str
     """As in StreamSieveRequest."""
     @_builtins.property
@@ -645,11 +652,12 @@ class StreamSealedPairsRequest(_message.Message):
         island_index: _builtins.bytes = ...,
         distances: _builtins.bytes = ...,
         distance_proofs: _builtins.bytes = ...,
+        partner_tags: _builtins.bytes = ...,
         purpose: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["islands", b"islands", "partner", b"partner"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["distance_proofs", b"distance_proofs", "distances", b"distances", "epoch", b"epoch", "island_index", b"island_index", "islands", b"islands", "linkage_id", b"linkage_id", "own_handles", b"own_handles", "partner", b"partner", "partner_handles", b"partner_handles", "pass_index", b"pass_index", "purpose", b"purpose"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["distance_proofs", b"distance_proofs", "distances", b"distances", "epoch", b"epoch", "island_index", b"island_index", "islands", b"islands", "linkage_id", b"linkage_id", "own_handles", b"own_handles", "partner", b"partner", "partner_handles", b"partner_handles", "partner_tags", b"partner_tags", "pass_index", b"pass_index", "purpose", b"purpose"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -692,10 +700,7 @@ class SealedColumns(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     FIELDS_FIELD_NUMBER: _builtins.int
-    RECORD_TAG_FIELD_NUMBER: _builtins.int
     REFUSAL_FIELD_NUMBER: _builtins.int
-    record_tag: _builtins.bytes
-    """32 bytes: the record tag, readable by the partner only. Empty in chance pairs."""
     refusal: _builtins.bytes
     """uint8"""
     @_builtins.property
@@ -706,12 +711,11 @@ class SealedColumns(_message.Message):
         self,
         *,
         fields: _abc.Iterable[Global___SealedField] | None = ...,
-        record_tag: _builtins.bytes = ...,
         refusal: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fields", b"fields", "record_tag", b"record_tag", "refusal", b"refusal"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fields", b"fields", "refusal", b"refusal"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -830,7 +834,7 @@ class DiscloseSubjectsRequest(_message.Message):
     partner_handles: _builtins.bytes
     """16 bytes"""
     partner_tags: _builtins.bytes
-    """32 bytes, as the partner sealed them in StreamSealedPairs"""
+    """32 bytes, as the partner sealed them in StreamSieve"""
     weights: _builtins.bytes
     """float32, match weight in bits"""
     purpose: _builtins.str
