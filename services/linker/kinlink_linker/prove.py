@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-from kinlink_core.encoding.sieve import prove_distances
+from kinlink_core.encoding.sieve import distance_max, prove_distances
 from kinlink_core.wire import Refusal
 
 from kinlink_linker.arrays import slices_of
@@ -35,7 +35,7 @@ CHUNKS_AHEAD = 4
 
 @dataclass(frozen=True)
 class Prover:
-    """Proves the distances of the candidate pairs of one linkage."""
+    """Proves the distances of the candidate pairs of one linkage, and drops those that are far."""
 
     run: Run
 
@@ -87,7 +87,10 @@ class Prover:
             left.tags.record,
             right.tags.record,
         )
-        rows = np.flatnonzero(answered)
+        limit = distance_max(self.run.schema.passes[islands.pass_index].sieve_max)
+        near = proven.distance <= limit
+        self.run.tally.add("sieved_out", islands.pass_index, int((answered & ~near).sum()))
+        rows = np.flatnonzero(answered & near)
         found.rows.append(start + rows)
         found.parts.append(proven.take(rows))
 

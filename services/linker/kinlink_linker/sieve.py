@@ -1,8 +1,9 @@
 """Pairs inside islands that are near enough to be sealed: 64 masked bits a side, compared by XOR.
 
 A word is comparable only with that of the other side of its pair. What is left after this is what
-the registries are asked to seal. A pass that lets every distance through has its words not even
-fetched. No sealed field is seen here.
+the registries are asked to seal. Words are not even fetched where a pass lets every distance
+through, or where nearly all of the first pairs are near: sealing finds out which are not. No sealed
+field is seen here.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from kinlink_linker.federation import Ask
 from kinlink_linker.peer import Islands, PairRequest, Shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from kinlink_core.runtime.cards import Card
 
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 # Handles and islands of a request stay well below the 1 MiB of a message.
 PAIRS_A_REQUEST = 8_192
 PAIRS_EXPANDED_AT_ONCE = 2_000_000
+# So many pairs of a pass are sieved before the others, which are not if so large a share is near.
+FIRST_PAIRS = 256
+NEAR_SHARE_MIN = 0.8
 # Both sides of a few chunks are in flight at once.
 CHUNKS_AHEAD = 4
 
@@ -130,21 +134,20 @@ class Siever:
         """Fetch the words of both sides of every pair and keep the near pairs."""
         kept = [_Kept(islands) for islands in found]
         sieved = [each for each in kept if self._limit(each) < SIEVE_BITS]
-        self.run.progress.expect(sum(each.pairs for each in sieved))
-        one_side: tuple[_Chunk, SieveWords] | None = None
-        for (chunk, side), words in self.run.federation.ask(self._asks(sieved), ahead=CHUNKS_AHEAD):
-            own = chunk.kept.islands.left if side == "left" else chunk.kept.islands.right
-            self.run.tally.refuse(own, "sieve", words.refusal)
-            if one_side is None or one_side[0] is not chunk:
-                one_side = (chunk, words)
-                continue
-            self._near(chunk, one_side[1], words)
-            self.run.progress.advance(len(chunk.rows_l))
+        self.run.progress.expect(sum(each.pairs for each in kept))
+        self._fetch(each.first() for each in sieved)
+        for each in sieved:
+            if each.near >= NEAR_SHARE_MIN * FIRST_PAIRS:
+                self._keep_all(each.others())
+        self._fetch(
+            chunk
+            for each in sieved
+            if each.near < NEAR_SHARE_MIN * FIRST_PAIRS
+            for chunk in each.others()
+        )
         for each in kept:
             if self._limit(each) >= SIEVE_BITS:
-                self.run.tally.add("pairs", each.islands.pass_index, each.pairs)
-                for rows_l, rows_r in each.crossed():
-                    each.keep(rows_l, rows_r)
+                self._keep_all(each.chunks(0))
         present = set(self.run.federation.present)
         return [
             each.candidates() for each in kept if {each.islands.left, each.islands.right} <= present
@@ -154,13 +157,24 @@ class Siever:
         """Largest number of differing bits that passes."""
         return distance_max(self.run.schema.passes[kept.islands.pass_index].sieve_max)
 
-    def _asks(self, sieved: list[_Kept]) -> Iterator[Ask[tuple[_Chunk, str], SieveWords]]:
-        for kept in sieved:
-            for rows_l, rows_r in kept.crossed():
-                for part in slices_of(len(rows_l), PAIRS_A_REQUEST):
-                    chunk = _Chunk(kept, rows_l[part], rows_r[part])
-                    for side in ("left", "right"):
-                        yield self._ask(chunk, side)
+    def _keep_all(self, chunks: Iterable[_Chunk]) -> None:
+        """Keep pairs that are not sieved: sealing will tell them apart."""
+        for chunk in chunks:
+            chunk.kept.keep(chunk.rows_l, chunk.rows_r)
+            self.run.tally.add("pairs", chunk.kept.islands.pass_index, len(chunk.rows_l))
+            self.run.progress.advance(len(chunk.rows_l))
+
+    def _fetch(self, chunks: Iterable[_Chunk]) -> None:
+        asks = (self._ask(chunk, side) for chunk in chunks for side in ("left", "right"))
+        one_side: tuple[_Chunk, SieveWords] | None = None
+        for (chunk, side), words in self.run.federation.ask(asks, ahead=CHUNKS_AHEAD):
+            own = chunk.kept.islands.left if side == "left" else chunk.kept.islands.right
+            self.run.tally.refuse(own, "sieve", words.refusal)
+            if one_side is None or one_side[0] is not chunk:
+                one_side = (chunk, words)
+                continue
+            self._near(chunk, one_side[1], words)
+            self.run.progress.advance(len(chunk.rows_l))
 
     def _ask(self, chunk: _Chunk, side: str) -> Ask[tuple[_Chunk, str], SieveWords]:
         islands = chunk.kept.islands
@@ -194,15 +208,17 @@ class Siever:
         self.run.tally.add("refused", index, int((~answered).sum()))
         self.run.tally.add("sieved_out", index, int((answered & ~near).sum()))
         chunk.kept.keep(chunk.rows_l[near], chunk.rows_r[near])
+        chunk.kept.near += int(near.sum())
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class _Kept:
     """What is left of the pairs of some islands, as rows of their members."""
 
     islands: PairIslands
     left: list[I64] = field(default_factory=list)
     right: list[I64] = field(default_factory=list)
+    near: int = 0  # of the pairs that were sieved
 
     @property
     def pairs(self) -> int:
@@ -212,8 +228,24 @@ class _Kept:
         size_r = np.bincount(self.islands.right_island, minlength=count)
         return int((size_l * size_r).sum())
 
-    def crossed(self) -> Iterator[tuple[I64, I64]]:
-        return cross(self.islands.left_island, self.islands.right_island)
+    def first(self) -> _Chunk:
+        """The pairs that are sieved before the others."""
+        nothing = np.empty(0, np.int64)
+        crossed = cross(self.islands.left_island, self.islands.right_island)
+        rows_l, rows_r = next(crossed, (nothing, nothing))
+        return _Chunk(self, rows_l[:FIRST_PAIRS], rows_r[:FIRST_PAIRS])
+
+    def others(self) -> Iterator[_Chunk]:
+        """The pairs after them."""
+        return self.chunks(FIRST_PAIRS)
+
+    def chunks(self, after: int) -> Iterator[_Chunk]:
+        """All pairs but the first ones, as many at a time as fit a request."""
+        for rows_l, rows_r in cross(self.islands.left_island, self.islands.right_island):
+            for part in slices_of(len(rows_l) - after, PAIRS_A_REQUEST):
+                here = slice(after + part.start, after + part.stop)
+                yield _Chunk(self, rows_l[here], rows_r[here])
+            after = 0
 
     def keep(self, rows_l: I64, rows_r: I64) -> None:
         self.left.append(rows_l)
@@ -230,7 +262,7 @@ class _Kept:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Chunk:
     """Pairs whose words are asked for together."""
 

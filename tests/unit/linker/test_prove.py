@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from kinlink_linker.sieve import FIRST_PAIRS
 from unit.linker.centre import centre, person, registries
 from unit.linker.fake_registry import SCHEMA, as_bytes
 
@@ -100,3 +101,19 @@ def test_a_registry_with_a_narrower_sieve_seals_less_and_says_so(tmp_path: Path)
         sample = made.metrics.registry.get_sample_value
         labels = {"registry": "bb", "stage": "seal", "refusal": "sieve_refused"}
         assert sample("kinlink_linker_refused_pairs_total", labels) == far
+
+
+def test_where_nearly_all_are_near_words_are_asked_for_the_first_pairs_alone(
+    tmp_path: Path,
+) -> None:
+    fakes = registries("a", "bb", people=range(400))
+    fakes[1].add("stranger", replace(person(3), who=1_000, name="stranger"))
+    with centre(tmp_path, fakes) as made:
+        linkage = made.succeed()
+        assert linkage.links == 400
+        far = linkage.passes[1]
+        assert (far.pairs, far.sieved_out) == (401, 1)
+        assert far.repeated + far.sealed == 400
+    for index, pairs in ((0, 400), (1, 401)):
+        assert len(asked(fakes[0], "sieve", index)) == FIRST_PAIRS
+        assert len(asked(fakes[0], "tags", index)) >= pairs - 1
