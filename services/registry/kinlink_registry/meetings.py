@@ -27,33 +27,49 @@ if TYPE_CHECKING:
 Talk = tuple[str, str, str]
 
 TALKS_MAX = 64
+# About 200 bytes each. The oldest linkages are forgotten first; one that is larger gets no more.
+PAIRS_MAX = 4_000_000
 
 
 class Meetings:
     """Remembers meetings; may be used from any thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, pairs_max: int = PAIRS_MAX) -> None:
+        self._pairs_max = pairs_max
         self._lock = threading.Lock()
         # Own record and the partner's tag, to both handles.
-        self._talks: OrderedDict[Talk, dict[tuple[int, bytes], bytes]] = OrderedDict()
+        self._talks: OrderedDict[Talk, dict[bytes, bytes]] = OrderedDict()
 
     def refuse_known(self, talk: Talk, rows: PairRows, partner_tags: Bytes) -> None:
         """Refuse, in place, pairs that were sealed under other handles; remember the others."""
         which = rows.answered()
+        refs = np.ascontiguousarray(rows.refs[which], "<i4").view(np.uint8).reshape(-1, 4)
+        pairs = columns.rows(np.concatenate([refs, partner_tags[which]], axis=1))
         handles = np.concatenate([rows.own_handles[which], rows.partner_handles[which]], axis=1)
-        pairs = zip(rows.refs[which].tolist(), columns.rows(partner_tags[which]), strict=True)
         with self._lock:
-            known = self._talks.setdefault(talk, {})
-            self._talks.move_to_end(talk)
-            while len(self._talks) > TALKS_MAX:
-                self._talks.popitem(last=False)
-            again = [
-                known.setdefault(pair, met) != met
-                for pair, met in zip(pairs, columns.rows(handles), strict=True)
+            known = self._room(talk, len(pairs))
+            met = [
+                known.setdefault(pair, both) if len(known) < self._pairs_max else known.get(pair)
+                for pair, both in zip(pairs, columns.rows(handles), strict=True)
             ]
-        rows.refusal[which[np.array(again, bool)]] = Refusal.SUPERSEDED
+        for row, first, both in zip(which.tolist(), met, columns.rows(handles), strict=True):
+            if first is None:
+                rows.refusal[row] = Refusal.OVER_QUOTA
+            elif first != both:
+                rows.refusal[row] = Refusal.SUPERSEDED
 
     def clear(self) -> None:
         """Forget all; after another vault took this one's place."""
         with self._lock:
             self._talks.clear()
+
+    def _room(self, talk: Talk, more: int) -> dict[bytes, bytes]:
+        """The memory of a linkage, with older ones forgotten to make room."""
+        known = self._talks.setdefault(talk, {})
+        self._talks.move_to_end(talk)
+        while len(self._talks) > 1 and (
+            len(self._talks) > TALKS_MAX
+            or sum(map(len, self._talks.values())) + more > self._pairs_max
+        ):
+            self._talks.popitem(last=False)
+        return known
