@@ -19,7 +19,9 @@ import pytest
 from e2e.watched import SCHEMA, Watched, watched_federation
 from kinlink.registry.v1 import registry_pb2 as pb
 from kinlink_core.encoding.normalize import join_columns, normalize_column
+from kinlink_core.encoding.record_tags import SEALED_TAG_BYTES
 from kinlink_core.encoding.schema import load_schema
+from kinlink_core.encoding.seal import SAMPLE_BYTES
 from kinlink_local.clerk import COLUMNS
 from kinlink_local.federation import KEY_SERVER_NAME
 from kinlink_local.running import link
@@ -135,11 +137,15 @@ def sealed_rows(watched: Watched) -> set[bytes]:
     found: set[bytes] = set()
     for content in record.of("StreamSealedPairs"):
         columns = pb.StreamSealedPairsResponse.FromString(content).columns
-        for packed in (columns.record_tag, *(field.sketch for field in columns.fields)):
-            found |= {packed[i : i + 32] for i in range(0, len(packed), 32)}
+        for packed in (field.sketch for field in columns.fields):
+            found |= {packed[i : i + SAMPLE_BYTES] for i in range(0, len(packed), SAMPLE_BYTES)}
     for content in record.of("StreamSieve"):
         columns = pb.StreamSieveResponse.FromString(content).columns
-        for packed, width in ((columns.word, 8), (columns.distance_tags, 32)):
+        for packed, width in (
+            (columns.word, 8),
+            (columns.distance_tags, 32),
+            (columns.record_tag, SEALED_TAG_BYTES),
+        ):
             found |= {packed[i : i + width] for i in range(0, len(packed), width)}
     return found
 
