@@ -44,11 +44,14 @@ class Seeker:
             self._begins[int.from_bytes(start[:KNOWN_BYTES], "little")] = True
 
     def found_in(self, content: bytes) -> set[bytes]:
-        """Which of the values occur anywhere in the content; time grows with its length."""
+        """Which of the values occur anywhere in the content; time grows with its length.
+
+        Digits behind the point of a number are none: a model's parameters hold any date by chance.
+        """
         found: set[bytes] = set()
         for place in self._places(content):
             for value in self._by_start.get(content[place : place + OTHER_BYTES_MIN], ()):
-                if content.startswith(value, place):
+                if content.startswith(value, place) and not _behind_point(content, place):
                     found.add(value)
         return found
 
@@ -70,3 +73,11 @@ class Seeker:
             if len(part) >= KNOWN_BYTES:
                 words = part[:-2] | part[1:-1] << np.uint32(8) | part[2:] << np.uint32(16)
                 yield from (np.flatnonzero(self._begins[words]) + start).tolist()
+
+
+def _behind_point(content: bytes, place: int) -> bool:
+    """Whether all that stands between a decimal point and this place are digits."""
+    start = place
+    while start and content[start - 1 : start].isdigit():
+        start -= 1
+    return content[start - 1 : start] == b"." and content[place : place + 1].isdigit()

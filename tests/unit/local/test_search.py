@@ -59,3 +59,11 @@ def test_files_are_named_with_what_they_hold(tmp_path: Path) -> None:
     (tmp_path / "b.bin").write_bytes(b"nothing here")
     held = Seeker(searchable(["卓明川"])).files_that_hold(tmp_path)
     assert held == {tmp_path / "deep" / "a.bin": {"卓明川".encode()}}
+
+
+def test_digits_behind_a_decimal_point_are_no_value() -> None:
+    seeker = Seeker([b"20161208", b"Zhang Wei!"])
+    assert not seeker.found_in(b'{"m": 0.0201612081, "u": 1.20161208e-05}')
+    for content in (b"20161208", b"x 20161208.", b"9920161208", b"0.5 20161208", b"a.x20161208"):
+        assert seeker.found_in(content) == {b"20161208"}
+    assert seeker.found_in(b".Zhang Wei!") == {b"Zhang Wei!"}
