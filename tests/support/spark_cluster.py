@@ -38,6 +38,7 @@ class Cluster:
     master: str
     secret_file: Path
     folder: Path
+    workers: tuple[int, ...]  # process ids
 
     def work_files(self) -> list[Path]:
         """Whatever the workers hold on their disks now."""
@@ -66,9 +67,10 @@ def cluster(folder: Path, workers: int = 2, worker_memory: str = "1g") -> Iterat
             )
         )
         _wait(folder / "master.log", "I have been elected leader")
+        pids = []
         for number in range(workers):
             name = f"worker{number}"
-            stack.enter_context(
+            pid = stack.enter_context(
                 _daemon(
                     folder,
                     name,
@@ -85,15 +87,14 @@ def cluster(folder: Path, workers: int = 2, worker_memory: str = "1g") -> Iterat
                     master,
                 )
             )
+            pids.append(pid)
         for number in range(workers):
             _wait(folder / f"worker{number}.log", "Successfully registered with master")
-        yield Cluster(master, secret_file, folder)
+        yield Cluster(master, secret_file, folder, tuple(pids))
 
 
 @contextmanager
-def _daemon(
-    folder: Path, name: str, properties: Path, main: str, *arguments: str
-) -> Iterator[None]:
+def _daemon(folder: Path, name: str, properties: Path, main: str, *arguments: str) -> Iterator[int]:
     import pyspark
 
     home = Path(pyspark.__file__).parent
@@ -112,7 +113,7 @@ def _daemon(
     with (folder / f"{name}.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
         try:
-            yield
+            yield process.pid
         finally:
             process.terminate()
             try:

@@ -126,7 +126,7 @@ def _engine(settings: LinkerSettings) -> Engine:
     spark = settings.spark
     if settings.engine == "duckdb" or spark is None:
         return DuckEngine()
-    return SparkEngine(SparkCluster(spark.master, spark.store, spark.secret_file, spark.conf))
+    return SparkEngine(SparkCluster(spark.master, spark.store, spark.secret_file, spark.conf or {}))
 
 
 def _check_identity(settings: LinkerSettings, tls: TlsFiles) -> None:

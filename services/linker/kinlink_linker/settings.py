@@ -59,12 +59,12 @@ class SparkSettings(Settings):
     store: ConfigPath
     # The secret that master, workers and linker share.
     secret_file: ConfigPath
-    conf: dict[str, str] = Field(default_factory=dict)
+    conf: dict[str, str] | None = None
 
     @field_validator("conf")
     @classmethod
-    def _leaves_the_guards(cls, conf: dict[str, str]) -> dict[str, str]:
-        guarded = sorted(key for key in conf if key.startswith(GUARDED))
+    def _leaves_the_guards(cls, conf: dict[str, str] | None) -> dict[str, str] | None:
+        guarded = sorted(key for key in conf or () if key.startswith(GUARDED))
         if guarded:
             raise ValueError(f"{', '.join(guarded)} is not for the deployment to set")
         return conf

@@ -63,23 +63,25 @@ class SparkDatabase:
             store.drop(name)
 
 
-def _api(spark: SparkSession) -> Any:
+def _api(spark: SparkSession) -> DatabaseAPI[Any]:
     from splink import SparkAPI
 
-    class Api(SparkAPI):  # type: ignore[misc]
-        """Splink counts patterns of levels once for all iterations; lazily, Spark would each time."""
+    class Api(SparkAPI):
+        """Splink counts patterns of levels once; left lazy, Spark would in every iteration."""
 
         def _break_lineage_and_repartition(
             self, spark_df: DataFrame, templated_name: str, physical_name: str
         ) -> DataFrame:
-            if templated_name == _PATTERNS:
-                for key, value in _SMALL.items():
-                    spark.conf.set(key, value)
-                return spark.createDataFrame(spark_df.toArrow()).coalesce(1)
-            return super()._break_lineage_and_repartition(spark_df, templated_name, physical_name)
+            if templated_name != _PATTERNS:
+                return super()._break_lineage_and_repartition(  # type: ignore[no-untyped-call]
+                    spark_df, templated_name, physical_name
+                )
+            for key, value in _SMALL.items():
+                spark.conf.set(key, value)
+            return spark.createDataFrame(spark_df.toArrow()).coalesce(1)
 
     # By default Splink writes intermediate results to a folder, in the clear.
-    return Api(
+    return Api(  # type: ignore[no-untyped-call]
         spark_session=spark, break_lineage_method="persist", register_udfs_automatically=False
     )
 

@@ -91,7 +91,8 @@ def _batches(
 ) -> Iterator[Rows]:
     """Token rows as bytes; counts them by pass on the way."""
     cursor.register("linking", pa.table({"code": np.asarray(linking, np.uint8)}))
-    for batch in cursor.execute(_TOKENS).to_arrow_reader(ROWS_A_BATCH):
+    reader: Any = cursor.execute(_TOKENS).to_arrow_reader(ROWS_A_BATCH)
+    for batch in reader:
         rows = np.empty(len(batch), TOKEN_ROW)
         column = {name: batch.column(name).to_numpy() for name in batch.schema.names}
         rows["registry"] = column["registry"]

@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import shutil
 import threading
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
-from kinlink_core.errors import KinlinkError, Reason, UnavailableError
+from kinlink_core.errors import Reason, UnavailableError
 from kinlink_core.runtime.files import read_secret_file
 
 from kinlink_linker.spark_store import SparkStore, forget_all
@@ -51,6 +52,12 @@ DEFAULTS: Final = {
     "spark.ui.showConsoleProgress": "false",
 }
 
+# A worker that is free starts an executor within seconds.
+START_SECONDS_MAX = 180.0
+POLL_SECONDS = 0.2
+
+FOREIGN: Final = ("py4j.", "pyspark.", "splink.")
+
 # One Spark context in a process.
 _TURN = threading.Lock()
 
@@ -71,6 +78,7 @@ class SparkCluster:
     folder: Path
     secret_file: Path
     conf: Mapping[str, str] = field(default_factory=dict)
+    start_seconds: float = START_SECONDS_MAX
 
     @contextmanager
     def session(self) -> Iterator[Session]:
@@ -88,6 +96,7 @@ class SparkCluster:
                 try:
                     from pyspark.sql import SparkSession
 
+                    _await_worker(context, self.start_seconds)
                     yield Session(SparkSession(context), store)
                 finally:
                     context.stop()
@@ -124,13 +133,25 @@ def _context(settings: Mapping[str, str]) -> Any:
     return context
 
 
+def _await_worker(context: Any, seconds: float) -> None:
+    """Wait for a worker to start an executor; Spark itself would wait without end."""
+    deadline = time.monotonic() + seconds
+    # The driver counts as one.
+    while context._jsc.sc().getExecutorMemoryStatus().size() < 2:  # noqa: SLF001, PLR2004
+        if time.monotonic() > deadline:
+            raise UnavailableError(
+                Reason.ENGINE_FAILED, detail=f"no worker started an executor within {seconds:.0f} s"
+            )
+        time.sleep(POLL_SECONDS)
+
+
 @contextmanager
 def _naming_faults() -> Iterator[None]:
-    """Let our own errors pass; all else that breaks in the block is the cluster's."""
+    """Name what Spark and Splink raise; all else passes."""
     try:
         yield
-    except KinlinkError:
-        raise
     except Exception as error:
+        if not type(error).__module__.startswith(FOREIGN):
+            raise
         _log.warning("engine_failed", error=type(error).__name__)
         raise UnavailableError(Reason.ENGINE_FAILED, detail=type(error).__name__) from error

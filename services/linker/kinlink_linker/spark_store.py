@@ -6,9 +6,9 @@ opens chunks with its own `aes_decrypt`, so a worker needs nothing but Spark. Th
 workers as a table of one row, over Spark's encrypted calls: as a literal it would stand in every
 query plan.
 
-Parquet's own modular encryption was tried: Spark can read it only through a key service's client
-class, of which Spark brings none (docs/adr/0025). Not guaranteed: that all chunks of a table are
-there. Who can delete files in the store can take rows away.
+Parquet's own modular encryption would need a Java class of ours on every worker (docs/adr/0025).
+Not guaranteed: that all chunks of a table are there. Who can delete files in the store can take
+rows away.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The seam of the engines, without a cluster: what is told to one, what comes back, what is kept."""
+"""The seam of the engines, without a cluster."""
 
 from __future__ import annotations
 
@@ -106,8 +106,8 @@ def test_the_store_holds_chunks_that_open_at_their_place_only(tmp_path: Path) ->
     ]
     assert b"".join(opened) == rows.tobytes()
     assert len(table) > 3
+    sealed = table[0]["sealed"]
     with pytest.raises(InvalidTag):
-        sealed = table[0]["sealed"]
         cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], table[1]["associated"])
 
 
