@@ -46,6 +46,7 @@ CAP = 12
 PLACES_A_ROW = 1.5
 FLOOR = 0.01
 MILLION = 1e6
+EXECUTORS_LEAVE_SECONDS_MAX = 60
 
 
 def main() -> None:
@@ -86,9 +87,11 @@ def report(
         done = work(size)
         results = []
         for engine in engines:
-            wall, processor = time.perf_counter(), processor_seconds(workers)
+            processor = processor_seconds(workers)
+            wall = time.perf_counter()
             results.append(done(engine))
-            cost = (time.perf_counter() - wall, processor_seconds(workers) - processor)
+            wall = time.perf_counter() - wall
+            cost = (wall, processor_seconds(workers) - processor)
             costs[type(engine).__name__].append(cost)
         gap = float(np.abs(results[0] - results[1]).max(initial=0.0))
         told = ", ".join(f"{name} {c[-1][0]:.1f} ({c[-1][1]:.1f}) s" for name, c in costs.items())
@@ -107,6 +110,12 @@ def report(
 
 def processor_seconds(workers: Sequence[int]) -> float:
     """Of this process, its children (the JVM) and the workers with the executors they had."""
+    deadline = time.monotonic() + EXECUTORS_LEAVE_SECONDS_MAX
+    # An executor's time counts once its worker has seen it end.
+    while any(parent(path) in workers for path in Path("/proc").glob("[0-9]*")):
+        if time.monotonic() > deadline:
+            raise TimeoutError("executors do not leave")
+        time.sleep(0.1)
     own = [int(path.name) for path in Path("/proc").glob("[0-9]*") if parent(path) == os.getpid()]
     total = 0.0
     for pid in (os.getpid(), *workers, *set(own) - set(workers)):

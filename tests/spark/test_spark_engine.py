@@ -14,7 +14,7 @@ from kinlink_linker.duck import DuckLimits
 from kinlink_linker.engine import DuckEngine, SparkEngine
 from kinlink_linker.link_query import LinkFilter, LinkOrder
 from kinlink_linker.scorer import TableScorer
-from kinlink_linker.spark_islands import split_on_spark
+from kinlink_linker.spark_islands import TABLE, TOKEN_ROW, split_on_spark
 from kinlink_linker.spark_session import SparkCluster
 from kinlink_linker.spark_store import KEY_BYTES
 from kinlink_linker.tokens import TokenFile
@@ -43,7 +43,9 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def spark(running: Cluster, tmp_path: Path) -> SparkCluster:
+def spark(running: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SparkCluster:
+    # Workers need no Python: one that was started would not be found.
+    monkeypatch.setenv("PYSPARK_PYTHON", "/nowhere/python")
     store = tmp_path / "store"
     store.mkdir()
     return SparkCluster(running.master, store, running.secret_file, CONF)
@@ -158,6 +160,11 @@ def test_a_stage_that_fails_leaves_nothing_behind_and_says_why(
             split_on_spark(session, file, [0, 1, 2], [4, 6])
             (written,) = session.store.folder.iterdir()
             assert int(handle).to_bytes(8, "little") not in written.read_bytes()
+            rows = session.store.read(session.spark, TABLE, TOKEN_ROW.itemsize)
+            plan = rows._jdf.queryExecution().toString()
+            assert "aes_decrypt" in plan
+            # Spark writes binary literals as hexadecimal.
+            assert session.store.key.hex() not in plan.lower()
             raise CancelledError(Reason.CANCELLED)
 
     def changed_in_the_store() -> None:

@@ -91,7 +91,7 @@ def _batches(
 ) -> Iterator[Rows]:
     """Token rows as bytes; counts them by pass on the way."""
     cursor.register("linking", pa.table({"code": np.asarray(linking, np.uint8)}))
-    reader: Any = cursor.execute(_TOKENS).to_arrow_reader(ROWS_A_BATCH)
+    reader: Any = cursor.sql(_TOKENS).to_arrow_reader(ROWS_A_BATCH)
     for batch in reader:
         rows = np.empty(len(batch), TOKEN_ROW)
         column = {name: batch.column(name).to_numpy() for name in batch.schema.names}
@@ -106,8 +106,8 @@ def _batches(
 
 
 def _caps(spark: SparkSession, caps: Sequence[int]) -> DataFrame:
-    rows = [(bytearray(_CAP.type(index).tobytes()), cap) for index, cap in enumerate(caps)]
-    return spark.createDataFrame(rows, "pass_index binary, cap bigint")
+    index = [_CAP.type(index).tobytes() for index in range(len(caps))]
+    return spark.createDataFrame(pa.table({"pass_index": index, "cap": list(caps)}))
 
 
 def _rows(column: pa.ChunkedArray, kind: np.dtype[np.void]) -> npt.NDArray[np.void]:

@@ -92,7 +92,7 @@ class SparkStore:
         """A table as Spark sees it: one binary column `row` of `width` bytes."""
         path = f"file://{self.folder.absolute()}/{name}.parquet"
         chunks = spark.read.schema("associated binary, sealed binary").parquet(path)
-        key = spark.createDataFrame([(bytearray(self.key),)], "key binary")
+        key = spark.createDataFrame(pa.table({"key": [self.key]}))
         return spark.sql(_OPENED.format(width=width), chunks=chunks, session_key=key)
 
     def drop(self, name: str) -> None:
