@@ -46,6 +46,7 @@ CAP = 12
 PLACES_A_ROW = 1.5
 FLOOR = 0.01
 MILLION = 1e6
+EXECUTOR = b"CoarseGrainedExecutorBackend"
 EXECUTORS_LEAVE_SECONDS_MAX = 60
 
 
@@ -112,7 +113,7 @@ def processor_seconds(workers: Sequence[int]) -> float:
     """Of this process, its children (the JVM) and the workers with the executors they had."""
     deadline = time.monotonic() + EXECUTORS_LEAVE_SECONDS_MAX
     # An executor's time counts once its worker has seen it end.
-    while any(parent(path) in workers for path in Path("/proc").glob("[0-9]*")):
+    while any(is_executor(path, workers) for path in Path("/proc").glob("[0-9]*")):
         if time.monotonic() > deadline:
             raise TimeoutError("executors do not leave")
         time.sleep(0.1)
@@ -122,6 +123,14 @@ def processor_seconds(workers: Sequence[int]) -> float:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         total += sum(int(each) for each in fields[11:15]) / os.sysconf("SC_CLK_TCK")
     return total
+
+
+def is_executor(process: Path, workers: Sequence[int]) -> bool:
+    """Whether a process computes for one of the workers."""
+    try:
+        return parent(process) in workers and EXECUTOR in (process / "cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def parent(process: Path) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from kinlink_core.encoding.keys import MODE_KEY_SERVER
-from kinlink_core.runtime.config import Address, ConfigPath, Settings, load_settings
+from kinlink_core.runtime.config import Address, ConfigPath, SecretFile, Settings, load_settings
 from kinlink_core.runtime.identity import check_name
 from kinlink_core.runtime.server import GRACE_SECONDS, WORKERS
 from pydantic import AfterValidator, Field, field_validator, model_validator
@@ -58,7 +58,7 @@ class SparkSettings(Settings):
     # A folder that the linker and every worker see under this path.
     store: ConfigPath
     # The secret that master, workers and linker share.
-    secret_file: ConfigPath
+    secret_file: SecretFile
     conf: dict[str, str] | None = None
 
     @field_validator("conf")

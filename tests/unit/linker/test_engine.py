@@ -155,6 +155,7 @@ def test_settings_of_spark_that_cannot_be_right_are_refused(
 
 
 def test_settings_of_spark_are_read(tmp_path: Path) -> None:
+    (tmp_path / "secret").touch(0o600)
     conf = '[spark.conf]\n"spark.executor.memory" = "8g"\n'
     (tmp_path / "linker.toml").write_text(LINKER + SPARK + conf)
     spark = read_settings(tmp_path).spark
