@@ -11,7 +11,7 @@ HISTORICAL50K ?= ../shared/data/historical_figures_with_errors_50k.parquet
 TEST_PROCESSES ?= 2
 PYTEST := $(BIN)/pytest --durations=10 $(PYTEST_FLAGS)
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check format lock proto bench bench-quick redteam clean images
+.PHONY: help demo test test-slow test-spark check format lock proto bench bench-quick redteam clean images
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -21,11 +21,15 @@ demo: .venv/.run ## three registries, a linker and a gateway on this machine; Ct
 
 test: .venv/.dev ## every test but the slow ones; installs their Debian packages where it may
 	@scripts/apt-extras prometheus chromium postgresql softhsm2
-	$(PYTEST) -n $(TEST_PROCESSES) --dist loadfile -m 'not slow'
+	$(PYTEST) -n $(TEST_PROCESSES) --dist loadfile -m 'not slow and not spark'
 
 test-slow: .venv/.dev ## image builds, large benches, load
 	@scripts/apt-extras prometheus chromium postgresql debootstrap buildah
 	$(PYTEST) -m slow
+
+test-spark: .venv/.spark ## the Spark engine on a master and two workers; installs pyspark (0.9 GB) and Java
+	@scripts/apt-extras default-jre-headless
+	$(PYTEST) -m spark tests/spark
 
 check: .venv/.dev ## format, lint, types, imports, protocol, manifests, rules, docs
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python scripts/check.py $(STEPS)
@@ -58,6 +62,9 @@ clean: ## remove .venv and every cache
 
 .venv/.run: $(LOCKS) services/registry/requirements.lock services/linker/requirements.lock services/gateway/requirements.lock services/keyserver/requirements.lock
 	@scripts/setup.sh run
+
+.venv/.spark: .venv/.dev services/linker/requirements-spark.lock
+	@scripts/setup.sh spark
 
 .venv/.dev: $(LOCKS) requirements.lock
 	@scripts/setup.sh dev

@@ -21,3 +21,6 @@ for role in registry linker gateway keyserver; do
   compile "services/$role/requirements.lock" pyproject.toml --extra "$role" \
     --constraints requirements.lock
 done
+# Beside a linker's, where engine = "spark".
+compile services/linker/requirements-spark.lock pyproject.toml --extra spark \
+  --constraints requirements.lock

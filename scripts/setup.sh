@@ -2,10 +2,11 @@
 # Makes .venv from the lock files, every download checked against its hash.
 #   scripts/setup.sh run   what the services need
 #   scripts/setup.sh dev   the same and what tests and checks need
+#   scripts/setup.sh spark pyspark, beside them
 # PYTHON names the interpreter; otherwise the first suitable python3 is taken.
 set -eu
 cd "$(dirname "$0")/.."
-purpose=${1:?usage: scripts/setup.sh run|dev}
+purpose=${1:?usage: scripts/setup.sh run|dev|spark}
 
 fail() {
   printf 'kinlink: %s\n' "$*" >&2
@@ -57,6 +58,10 @@ case $purpose in
   dev)
     echo "kinlink: installing the services' and the tests' packages (once, some minutes)"
     install -r requirements.lock
+    ;;
+  spark)
+    echo "kinlink: installing pyspark (once, 0.9 GB)"
+    install -r services/linker/requirements-spark.lock
     ;;
   *) fail "unknown purpose: $purpose" ;;
 esac

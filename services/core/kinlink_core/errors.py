@@ -45,6 +45,7 @@ class Reason(StrEnum):
     DISK_FULL = "DISK_FULL"
     ENCODING_DIFFERS = "ENCODING_DIFFERS"
     ENCODING_VERSION_DIFFERS = "ENCODING_VERSION_DIFFERS"
+    ENGINE_FAILED = "ENGINE_FAILED"
     EPOCH_UNKNOWN = "EPOCH_UNKNOWN"
     FEDERATION_DIFFERS = "FEDERATION_DIFFERS"
     FILE_UNREADABLE = "FILE_UNREADABLE"
@@ -96,6 +97,7 @@ MESSAGES: Final[Mapping[Reason, str]] = MappingProxyType(
         Reason.DISK_FULL: "There is no space left on the disk; nothing was lost.",
         Reason.ENCODING_DIFFERS: "The other side encodes some values otherwise.",
         Reason.ENCODING_VERSION_DIFFERS: "The other side encodes with another version.",
+        Reason.ENGINE_FAILED: "The cluster that computes linkages failed or cannot be reached.",
         Reason.EPOCH_UNKNOWN: "This epoch is not served here.",
         Reason.FEDERATION_DIFFERS: "The other side belongs to another federation.",
         Reason.FILE_UNREADABLE: "The file cannot be read.",

@@ -25,11 +25,13 @@ from prometheus_client import CollectorRegistry
 
 from kinlink_linker import score
 from kinlink_linker.agreement import OwnProfile
+from kinlink_linker.engine import DuckEngine, SparkEngine
 from kinlink_linker.journal import Journal
 from kinlink_linker.node import Node, NodeLimits
 from kinlink_linker.registry_client import GrpcRegistryPeer
 from kinlink_linker.servicer import LinkerServicer, service
 from kinlink_linker.settings import AUDIT_FILE, read_settings
+from kinlink_linker.spark_session import SparkCluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from kinlink_core.runtime.cards import Card
     from kinlink_core.runtime.running import RunningServer
 
+    from kinlink_linker.engine import Engine
     from kinlink_linker.settings import LinkerSettings
 
 
@@ -76,6 +79,7 @@ def serving(home: Path, settings: LinkerSettings) -> Iterator[RunningServer]:
         ),
         verify_card=partial(_verify_card, settings.federation, tls),
         journal=journal,
+        engine=_engine(settings),
     )
     metrics.store_bytes.set_function(lambda: node.store_bytes)
     metrics.disk_free_bytes.set_function(lambda: shutil.disk_usage(home).free)
@@ -116,6 +120,13 @@ def _schema(settings: LinkerSettings) -> Schema:
         return load_schema(settings.schema_path)
     except SchemaError as error:
         raise InvalidInputError(Reason.SCHEMA_INVALID, str(error)) from error
+
+
+def _engine(settings: LinkerSettings) -> Engine:
+    spark = settings.spark
+    if settings.engine == "duckdb" or spark is None:
+        return DuckEngine()
+    return SparkEngine(SparkCluster(spark.master, spark.store, spark.secret_file, spark.conf or {}))
 
 
 def _check_identity(settings: LinkerSettings, tls: TlsFiles) -> None:

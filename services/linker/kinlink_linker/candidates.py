@@ -16,7 +16,7 @@ import numpy as np
 
 from kinlink_linker.arrays import runs, slices_of
 from kinlink_linker.federation import Ask
-from kinlink_linker.islands import TokenRows, joined, split_file, split_rows
+from kinlink_linker.islands import TokenRows, joined, split_rows
 from kinlink_linker.peer import Islands, Proofs, Refined
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from kinlink_linker.domain import I64, U32, Bools, Ids
     from kinlink_linker.duck import DuckLimits
-    from kinlink_linker.islands import Crowded, IslandSet
+    from kinlink_linker.islands import Crowded, IslandSet, Splitter
     from kinlink_linker.peer import RegistryPeer
     from kinlink_linker.run import Run
     from kinlink_linker.tokens import TokenFile
@@ -69,9 +69,10 @@ class Finder:
     run: Run
     file: TokenFile
     limits: DuckLimits
+    split: Splitter
 
     def find(self) -> list[PairIslands]:
-        """Join tokens, refine, prove.
+        """Join tokens, refine, prove. Refined tokens are few and are joined here.
 
         Returns:
             One entry for each pair of registries and pass that share a proven island.
@@ -87,8 +88,7 @@ class Finder:
 
     def _fitting(self, codes: dict[str, int]) -> IslandSet:
         caps = [each.cap for each in self.run.schema.passes]
-        with self.file.cursor() as cursor:
-            split = split_file(cursor, list(codes.values()), caps)
+        split = self.split(self.file, list(codes.values()), caps)
         for index, count in enumerate(split.tokens_by_pass):
             self.run.tally.add("tokens", index, int(count))
         found = [split.islands]

@@ -7,7 +7,7 @@ the sum over all registries of the linkage, which is what the cap of the schema 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from kinlink_linker.domain import I64, U8, U16, U32, Bools, Ids
+    from kinlink_linker.tokens import TokenFile
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,13 @@ class Split:
     tokens_by_pass: I64  # (passes,) token rows seen
 
 
+class Splitter(Protocol):
+    """Finds the islands among the rows of a token file, wherever it computes."""
+
+    def __call__(self, file: TokenFile, linking: Sequence[int], caps: Sequence[int]) -> Split:
+        """As `split_file`."""
+
+
 # `shared` numbers the tokens that two registries hold; `crowded` says which are above their cap.
 _SHARED = """
 CREATE OR REPLACE TEMP TABLE shared AS
@@ -127,17 +135,15 @@ WHERE registry IN (SELECT code FROM linking) GROUP BY pass_index
 """
 
 
-def split_file(
-    cursor: duckdb.DuckDBPyConnection, linking: Sequence[int], caps: Sequence[int]
-) -> Split:
+def split_file(file: TokenFile, linking: Sequence[int], caps: Sequence[int]) -> Split:
     """Find the islands among the rows of a token file, in one snapshot of it.
 
     Args:
-        cursor: a cursor on the file, used by nobody else.
+        file: the tokens.
         linking: codes of the registries that link.
         caps: the cap of each pass, by pass index.
     """
-    with duck.transaction(cursor):
+    with file.cursor() as cursor, duck.transaction(cursor):
         return _split(cursor, "token", linking, caps)
 
 

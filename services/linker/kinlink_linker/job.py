@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from kinlink_core.encoding.schema import LinkType
 
-from kinlink_linker import score
 from kinlink_linker.candidates import Finder
 from kinlink_linker.chance import chance_levels
 from kinlink_linker.disclose import Discloser
@@ -30,11 +29,14 @@ if TYPE_CHECKING:
 
     from kinlink_linker.candidates import PairIslands
     from kinlink_linker.collect import Collected
-    from kinlink_linker.domain import U8, LinkageOrder
+    from kinlink_linker.domain import I64, U8, LinkageOrder
+    from kinlink_linker.engine import Engine
     from kinlink_linker.link_writer import LinkWriter
     from kinlink_linker.links import FoundLinks
     from kinlink_linker.peer import RegistryPeer
     from kinlink_linker.run import Run
+    from kinlink_linker.score import Scores
+    from kinlink_linker.scorer import Scorer
     from kinlink_linker.seal import ComparedPairs
     from kinlink_linker.sieve import CandidatePairs
     from kinlink_linker.state_tables import ModelTable
@@ -52,6 +54,7 @@ class Workshop:
     writer: LinkWriter
     models: ModelTable
     sealed_pairs_max: int
+    engine: Engine
 
 
 @dataclass
@@ -92,9 +95,9 @@ class Job:
             chance = self._chance(model)
         with stage("seal"):
             compared = self._seal(candidates)
-        with stage("score"):
-            model = model or self._train(compared, chance)
-            scored = self._score(compared, model)
+        with stage("score"), self._shop.engine.scorer() as scorer:
+            model = model or self._train(scorer, compared, chance)
+            scored = self._score(scorer, compared, model)
         with stage("disclose"):
             found = Discloser(run).disclose(scored, self._rule())
             run.federation.check("disclose")
@@ -144,7 +147,7 @@ class Job:
         self.run.progress.advance(events)
 
     def _find(self, file: TokenFile) -> list[PairIslands]:
-        islands = Finder(self.run, file, self._shop.sync.limits).find()
+        islands = Finder(self.run, file, self._shop.sync.limits, self._shop.engine.split).find()
         self.run.federation.check("candidates")
         return islands
 
@@ -167,33 +170,40 @@ class Job:
         self.run.federation.check("seal")
         return compared
 
-    def _train(self, compared: list[ComparedPairs], chance: U8) -> Model:
-        by_pass: dict[str, list[U8]] = {}
-        for pairs in compared:
-            by_pass.setdefault(self._pass_id(pairs), []).append(pairs.levels)
-        levels = {name: np.concatenate(parts) for name, parts in by_pass.items()}
-        return score.train(self.run.schema, levels, chance, self._training)
+    def _train(self, scorer: Scorer, compared: list[ComparedPairs], chance: U8) -> Model:
+        levels = {
+            self.run.schema.passes[index].id: np.concatenate([pairs.levels for pairs in of_pass])
+            for index, of_pass in _by_pass(compared).items()
+        }
+        return scorer.train(self.run.schema, levels, chance, self._training)
 
     def _training(self, _pass_id: str) -> None:
         self.run.federation.check_cancelled()
         self.run.progress.expect(1)
         self.run.progress.advance()
 
-    def _score(self, compared: list[ComparedPairs], model: Model) -> list[ScoredPairs]:
+    def _score(
+        self, scorer: Scorer, compared: list[ComparedPairs], model: Model
+    ) -> list[ScoredPairs]:
         self.result.em_iterations = model.em_iterations
         self._shop.models.save(self.run.linkage_id, model.to_json())
-        floor = self.run.schema.disclosure_floor_probability
         grouped: dict[tuple[str, str], list[ScoredPairs]] = {}
-        for pairs in compared:
+        for index, of_pass in sorted(_by_pass(compared).items()):
             self.run.federation.check_cancelled()
-            scores = score.score(self.run.schema, model, self._pass_id(pairs), pairs.levels)
-            kept = np.flatnonzero(scores.probability >= floor)
-            scored = _scored(pairs, scores).take(kept)
-            grouped.setdefault((pairs.left, pairs.right), []).append(scored)
+            kept = scorer.score(
+                self.run.schema,
+                model,
+                self.run.schema.passes[index].id,
+                np.concatenate([pairs.levels for pairs in of_pass]),
+                self.run.schema.disclosure_floor_probability,
+            )
+            starts = np.cumsum([0, *(pairs.count for pairs in of_pass)])
+            cuts = np.searchsorted(kept.rows, starts)
+            for number, pairs in enumerate(of_pass):
+                part = slice(cuts[number], cuts[number + 1])
+                scored = _scored(pairs, kept.rows[part] - starts[number], kept.scores.part(part))
+                grouped.setdefault((pairs.left, pairs.right), []).append(scored)
         return [ScoredPairs.concatenate(parts) for _, parts in sorted(grouped.items())]
-
-    def _pass_id(self, pairs: ComparedPairs) -> str:
-        return self.run.schema.passes[pairs.pass_index].id
 
     def _write(self, found: list[FoundLinks]) -> None:
         written = self._shop.writer.write(
@@ -209,16 +219,23 @@ class Job:
         self.result.lost_links = written.lost
 
 
-def _scored(pairs: ComparedPairs, scores: score.Scores) -> ScoredPairs:
+def _by_pass(compared: list[ComparedPairs]) -> dict[int, list[ComparedPairs]]:
+    found: dict[int, list[ComparedPairs]] = {}
+    for pairs in compared:
+        found.setdefault(pairs.pass_index, []).append(pairs)
+    return found
+
+
+def _scored(pairs: ComparedPairs, rows: I64, scores: Scores) -> ScoredPairs:
     return ScoredPairs(
         pairs.left,
         pairs.right,
-        np.full(pairs.count, pairs.pass_index, np.uint16),
-        pairs.left_handle,
-        pairs.right_handle,
-        pairs.left_tag,
-        pairs.right_tag,
-        pairs.levels,
+        np.full(len(rows), pairs.pass_index, np.uint16),
+        pairs.left_handle[rows],
+        pairs.right_handle[rows],
+        pairs.left_tag[rows],
+        pairs.right_tag[rows],
+        pairs.levels[rows],
         scores.weight,
         scores.probability,
     )

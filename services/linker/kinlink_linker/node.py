@@ -11,6 +11,7 @@ import structlog
 from kinlink_core.errors import KinlinkError, NotFoundError
 
 from kinlink_linker import score
+from kinlink_linker.engine import DuckEngine
 from kinlink_linker.erasure import Eraser
 from kinlink_linker.job import Workshop
 from kinlink_linker.job_metrics import JobMetrics
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from kinlink_linker.agreement import OwnProfile
     from kinlink_linker.domain import Link, Verdict
     from kinlink_linker.duck import DuckLimits
+    from kinlink_linker.engine import Engine
     from kinlink_linker.journal import Journal
     from kinlink_linker.peer import RegistryPeer
     from kinlink_linker.score import FieldEvidence
@@ -82,6 +84,7 @@ class Node:
         dial: Callable[[str, Errand], RegistryPeer],
         verify_card: Callable[[str, Card], None],
         journal: Journal,
+        engine: Engine | None = None,
     ) -> None:
         self.schema = schema
         self.metrics = metrics
@@ -110,7 +113,14 @@ class Node:
             journal=journal,
         )
         self.linkages = Linkages(
-            Workshop(self.sync, self._store, self._writer, self.models, limits.sealed_pairs_max),
+            Workshop(
+                self.sync,
+                self._store,
+                self._writer,
+                self.models,
+                limits.sealed_pairs_max,
+                engine or DuckEngine(),
+            ),
             schema,
             LinkageTable(self._store),
             self._job_metrics,

@@ -24,11 +24,10 @@ log2(m / u) of each field, taken from a table (a test holds it against Splink's 
 
 from __future__ import annotations
 
-import logging
 import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -36,14 +35,14 @@ import pyarrow as pa
 
 from kinlink_linker.compare import NULL_LEVEL, Levels
 from kinlink_linker.model import LevelParameters, Model, PassModel, level_labels
+from kinlink_linker.splink_database import Compared, DuckDatabase, estimated, half_known_matches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from kinlink_core.encoding.schema import Field, Pass, Schema
-    from splink.internals.comparison import Comparison
-    from splink.internals.comparison_creator import ComparisonCreator
-    from splink.internals.comparison_level_creator import ComparisonLevelCreator
+
+    from kinlink_linker.splink_database import Database
 
 TRAINING_PAIRS_MAX = 25_000
 TRAINING_PAIRS_MIN = 30
@@ -58,8 +57,6 @@ PROBABILITY_UNTRAINED = 0.5
 _M_START_BEST = 0.75
 _M_START_WORST = 0.05
 _SAMPLE_SEED = 20261121
-EM_ITERATIONS_MAX = 100
-EM_CONVERGENCE = 1e-3
 
 Floats = npt.NDArray[np.float64]
 
@@ -70,6 +67,10 @@ class Scores:
 
     weight: Floats  # (n,) bits
     probability: Floats  # (n,)
+
+    def part(self, rows: slice) -> Scores:
+        """Some rows."""
+        return Scores(self.weight[rows], self.probability[rows])
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,7 @@ def train(
     levels_by_pass: Mapping[str, Levels],
     chance: Levels,
     progress: Callable[[str], None] = lambda _pass: None,
+    database: Database | None = None,
 ) -> Model:
     """Train a model on the candidate pairs of every pass.
 
@@ -113,6 +115,7 @@ def train(
             others' m and λ.
         chance: (n, fields) levels of chance pairs.
         progress: called with each pass that was trained; what it raises ends the training.
+        database: where EM runs; DuckDB unless told otherwise.
 
     Returns:
         m averaged over passes in log-odds where a pass has too few pairs of its own. Time grows
@@ -125,10 +128,11 @@ def train(
         if len(levels_by_pass.get(each.id, ()))
     ]
     enough = [each for each in drawn if len(each[1]) >= TRAINING_PAIRS_MIN]
+    where = database or DuckDatabase()
     trained: dict[str, _Trained] = {}
     pool = ThreadPoolExecutor(TRAINING_THREADS, thread_name_prefix="train")
     try:
-        results = pool.map(lambda each: _train_pass(schema, each[0], each[1], u), enough)
+        results = pool.map(lambda each: _train_pass(where, schema, each[0], each[1], u), enough)
         for (blocking_pass, _), result in zip(enough, results, strict=True):
             trained[blocking_pass.id] = result
             progress(blocking_pass.id)
@@ -235,64 +239,53 @@ def _compared(schema: Schema, blocking_pass: Pass) -> list[tuple[int, Field]]:
 
 
 def _train_pass(
-    schema: Schema, blocking_pass: Pass, levels: Levels, u: Mapping[str, Floats]
+    database: Database,
+    schema: Schema,
+    blocking_pass: Pass,
+    levels: Levels,
+    u: Mapping[str, Floats],
 ) -> _Trained:
-    import duckdb
-    from splink import DuckDBAPI, Linker, SettingsCreator, block_on
-
-    logging.getLogger("splink").setLevel(logging.ERROR)
     compared = [
         (i, field)
         for i, field in _compared(schema, blocking_pass)
         if (levels[:, i] != NULL_LEVEL).any()
     ]
     partly = {part.field for part in blocking_pass.parts}
-    half_known = _half_known(schema, compared)
-    rows = np.concatenate([levels, _strangers(schema, partly), half_known])
-    columns = {_column(field): pa.array(rows[:, i]) for i, field in compared}
-    number = pa.array(np.arange(len(rows)))
-    table = pa.table({"unique_id": number, "pair": number, **columns})
-    settings = SettingsCreator(
-        link_type="link_only",
-        comparisons=[
-            _comparison(field, u[field.name], fix_u=field.name not in partly)
+    rows = np.concatenate([levels, _strangers(schema, partly), _half_known(schema, compared)])
+    final, iterations = estimated(
+        database,
+        [
+            Compared(
+                field.name,
+                _m_start(len(field.levels) + 1),
+                u[field.name],
+                fix_u=field.name not in partly,
+            )
             for _, field in compared
         ],
-        blocking_rules_to_generate_predictions=[block_on("pair")],
-        probability_two_random_records_match=PROBABILITY_START,
-        max_iterations=EM_ITERATIONS_MAX,
-        em_convergence=EM_CONVERGENCE,
+        rows[:, [i for i, _ in compared]],
+        PROBABILITY_START,
     )
-    with duckdb.connect() as connection:
-        connection.execute("SET temp_directory = ''")
-        api = DuckDBAPI(connection=connection)
-        sides = [api.register(table, dataset_display_name=side) for side in ("l", "r")]
-        linker = Linker(sides, settings, validate_settings=False, log_level=None)
-        session = linker.training.estimate_parameters_using_expectation_maximisation(
-            block_on("pair"), estimate_without_term_frequencies=True, fix_u_probabilities=False
-        )
-        history = session._core_model_settings_history  # noqa: SLF001 - splink shows it only as a chart
-    final = history[-1]
     # Strangers and half-known pairs are no candidates: λ is the share among the real pairs, and no
     # surer than their number allows.
     share = float(final.probability_two_random_records_match)
-    matches = share * len(rows) - _half_known_matches(share, final.comparisons)
+    matches = share * len(rows) - half_known_matches(share, final.comparisons)
     matches = min(max(matches, 0.0), len(levels))
     probability = (matches + PSEUDO_PAIRS) / (len(levels) + 2 * PSEUDO_PAIRS)
     m, free_u = {}, {}
     for (index, field), comparison in zip(compared, final.comparisons, strict=True):
         present = int((levels[:, index] != NULL_LEVEL).sum())
-        estimated = [level for level in comparison.comparison_levels if not level.is_null_level]
+        known = [level for level in comparison.comparison_levels if not level.is_null_level]
         m[field.name] = _estimate(
-            [level._m_probability for level in estimated],  # noqa: SLF001 - as above
+            [level._m_probability for level in known],  # noqa: SLF001 - the public one hides what EM never saw
             probability * present,
         )
         if field.name in partly:
             free_u[field.name] = _estimate(
-                [level._u_probability for level in estimated],  # noqa: SLF001 - as above
+                [level._u_probability for level in known],  # noqa: SLF001 - as above
                 (1 - probability) * present,
             )
-    return _Trained(m, free_u, probability, len(history) - 1, len(levels))
+    return _Trained(m, free_u, probability, iterations, len(levels))
 
 
 def _strangers(schema: Schema, partly: set[str]) -> Levels:
@@ -323,43 +316,6 @@ def _half_known(schema: Schema, compared: Sequence[tuple[int, Field]]) -> Levels
         block[:, index] = np.arange(len(block))
         blocks.append(block)
     return np.concatenate(blocks)
-
-
-def _half_known_matches(probability: float, comparisons: Sequence[Comparison]) -> float:
-    """How many of the half-known pairs EM took for matches."""
-    total = 0.0
-    for comparison in comparisons:
-        for level in comparison.comparison_levels:
-            if not level.is_null_level:
-                match = probability * (level.m_probability or 0.0)
-                total += match / (match + (1 - probability) * (level.u_probability or 0.0))
-    return total
-
-
-def _column(field: Field) -> str:
-    return f"level_{field.name}"
-
-
-def _comparison(field: Field, u: Floats, *, fix_u: bool) -> ComparisonCreator | dict[str, Any]:
-    import splink.comparison_level_library as cll
-    import splink.comparison_library as cl
-
-    last = len(field.levels)
-    m = _m_start(last + 1)
-    missing = cll.CustomLevel(f"{_column(field)}_l = {NULL_LEVEL}").configure(is_null_level=True)
-    steps: list[ComparisonLevelCreator | dict[str, Any]] = [missing]
-    for level in range(last + 1):
-        step: ComparisonLevelCreator = cll.ElseLevel()
-        if level < last:
-            step = cll.CustomLevel(f"{_column(field)}_l = {level}", label_for_charts=str(level))
-        steps.append(
-            step.configure(
-                m_probability=float(m[level]),
-                u_probability=float(u[level]),
-                fix_u_probability=fix_u,
-            )
-        )
-    return cl.CustomComparison(output_column_name=field.name, comparison_levels=steps)
 
 
 def _estimate(estimates: list[float | str | None], pairs: float) -> Floats:

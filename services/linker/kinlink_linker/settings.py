@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from kinlink_core.encoding.keys import MODE_KEY_SERVER
-from kinlink_core.runtime.config import Address, ConfigPath, Settings, load_settings
+from kinlink_core.runtime.config import Address, ConfigPath, SecretFile, Settings, load_settings
 from kinlink_core.runtime.identity import check_name
 from kinlink_core.runtime.server import GRACE_SECONDS, WORKERS
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from kinlink_linker.duck import MEMORY_LIMIT_DEFAULT, THREADS_DEFAULT, DuckLimits
 from kinlink_linker.idle import IDLE_SECONDS
+from kinlink_linker.spark_session import GUARDED
 
 if TYPE_CHECKING:
     from typing import Self
@@ -22,6 +23,7 @@ SETTINGS_FILE: Final = "linker.toml"
 AUDIT_FILE: Final = "audit.jsonl"
 REGISTRIES_MIN: Final = 2
 REGISTRIES_MAX: Final = 64
+_SPARK_MASTER: Final = r"^spark://[^/ ]+$"
 _MEMORY_LIMIT: Final = r"^[1-9][0-9]* ?(MB|GB|MiB|GiB)$"
 
 FederationName = Annotated[str, AfterValidator(lambda name: check_name("federation", name))]
@@ -49,6 +51,25 @@ class PolicySettings(Settings):
     idle_seconds: float = Field(default=IDLE_SECONDS, ge=1, le=3_600)
 
 
+class SparkSettings(Settings):
+    """`[spark]`: the standalone cluster of `engine = "spark"`."""
+
+    master: str = Field(pattern=_SPARK_MASTER)
+    # A folder that the linker and every worker see under this path.
+    store: ConfigPath
+    # The secret that master, workers and linker share.
+    secret_file: SecretFile
+    conf: dict[str, str] | None = None
+
+    @field_validator("conf")
+    @classmethod
+    def _leaves_the_guards(cls, conf: dict[str, str] | None) -> dict[str, str] | None:
+        guarded = sorted(key for key in conf or () if key.startswith(GUARDED))
+        if guarded:
+            raise ValueError(f"{', '.join(guarded)} is not for the deployment to set")
+        return conf
+
+
 class LinkerSettings(Settings):
     """All settings of a linker."""
 
@@ -70,6 +91,8 @@ class LinkerSettings(Settings):
     drain_seconds: float = Field(default=0.0, ge=0, le=600)
     memory_limit: str = Field(default=MEMORY_LIMIT_DEFAULT, pattern=_MEMORY_LIMIT)
     threads: int = Field(default=THREADS_DEFAULT, ge=1, le=256)
+    engine: Literal["duckdb", "spark"] = "duckdb"
+    spark: SparkSettings | None = None
     policy: PolicySettings = PolicySettings()
 
     @model_validator(mode="after")
@@ -78,6 +101,12 @@ class LinkerSettings(Settings):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"registries: {', '.join(twice)} stands there twice")
+        return self
+
+    @model_validator(mode="after")
+    def _spark_is_described(self) -> Self:
+        if self.engine == "spark" and self.spark is None:
+            raise ValueError('engine = "spark" needs the table [spark]')
         return self
 
     @property

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from kinlink_linker.engine import Engine
     from kinlink_linker.peer import Errand
 
 MODEL = "given"
@@ -70,7 +71,13 @@ def given_model() -> Model:
 class Centre:
     """A node and the registries it knows."""
 
-    def __init__(self, home: Path, fakes: list[FakeRegistry], **limits: int) -> None:
+    def __init__(
+        self,
+        home: Path,
+        fakes: list[FakeRegistry],
+        engine: Engine | None = None,
+        **limits: int,
+    ) -> None:
         self.home = home
         self.fakes = {each.name: each for each in fakes}
         self.peers: list[FakePeer] = []
@@ -92,6 +99,7 @@ class Centre:
             dial=self.dial,
             verify_card=lambda _name, _card: None,
             journal=self.journal,
+            engine=engine,
         )
         self.node.models.save(MODEL, given_model().to_json())
 
@@ -126,9 +134,11 @@ class Centre:
 
 
 @contextmanager
-def centre(home: Path, fakes: list[FakeRegistry], **limits: int) -> Iterator[Centre]:
+def centre(
+    home: Path, fakes: list[FakeRegistry], engine: Engine | None = None, **limits: int
+) -> Iterator[Centre]:
     """A centre that is closed at the end of the block."""
-    made = Centre(home, fakes, **limits)
+    made = Centre(home, fakes, engine, **limits)
     try:
         yield made
     finally:

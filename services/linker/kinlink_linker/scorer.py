@@ -1,0 +1,107 @@
+"""Two ways to score the pairs of a linkage: by the model's table here, or by Splink elsewhere.
+
+Both train through `score.train` and give the same model and the same weights; a test holds one
+against the other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from kinlink_linker.score import Scores, score, train
+from kinlink_linker.splink_database import Compared, predicted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from kinlink_core.encoding.schema import Schema
+
+    from kinlink_linker.compare import Levels
+    from kinlink_linker.model import Model
+    from kinlink_linker.splink_database import Database
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Pairs of one pass that are likely enough to be looked at again."""
+
+    rows: npt.NDArray[np.int64]  # (k,) of the levels, ascending
+    scores: Scores  # of k pairs
+
+
+class Scorer(Protocol):
+    """Trains and scores, wherever it computes."""
+
+    def train(
+        self,
+        schema: Schema,
+        levels_by_pass: Mapping[str, Levels],
+        chance: Levels,
+        progress: Callable[[str], None],
+    ) -> Model:
+        """As `train`."""
+
+    def score(
+        self, schema: Schema, model: Model, pass_id: str, levels: Levels, floor: float
+    ) -> Kept:
+        """The pairs of one pass whose match probability is at least `floor`."""
+
+
+class TableScorer:
+    """EM in DuckDB; weights are looked up in the model's table, which is what Splink would say."""
+
+    def train(
+        self,
+        schema: Schema,
+        levels_by_pass: Mapping[str, Levels],
+        chance: Levels,
+        progress: Callable[[str], None],
+    ) -> Model:
+        """As `train`."""
+        return train(schema, levels_by_pass, chance, progress)
+
+    def score(
+        self, schema: Schema, model: Model, pass_id: str, levels: Levels, floor: float
+    ) -> Kept:
+        """As `Scorer.score`."""
+        scores = score(schema, model, pass_id, levels)
+        rows = np.flatnonzero(scores.probability >= floor)
+        return Kept(rows, Scores(scores.weight[rows], scores.probability[rows]))
+
+
+@dataclass(frozen=True)
+class SplinkScorer:
+    """EM and prediction by Splink in a database of one's choice."""
+
+    database: Database
+
+    def train(
+        self,
+        schema: Schema,
+        levels_by_pass: Mapping[str, Levels],
+        chance: Levels,
+        progress: Callable[[str], None],
+    ) -> Model:
+        """As `train`."""
+        return train(schema, levels_by_pass, chance, progress, self.database)
+
+    def score(
+        self, schema: Schema, model: Model, pass_id: str, levels: Levels, floor: float
+    ) -> Kept:
+        """As `Scorer.score`."""
+        trained = model.passes[pass_id]
+        index = [i for i, field in enumerate(schema.fields) if field.name in trained.fields]
+        compared = []
+        for i in index:
+            name = schema.fields[i].name
+            m = np.array([level.m for level in trained.fields[name]])
+            u = np.array([level.u for level in trained.fields[name]])
+            compared.append(Compared(name, m, u))
+        rows, weight, probability = predicted(
+            self.database, compared, levels[:, index], trained.probability, floor
+        )
+        return Kept(rows, Scores(weight, probability))
