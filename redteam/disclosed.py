@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 from kinlink_core.encoding.chance import CHANCE_PAIRS_MAX
+from kinlink_linker.job import SAMPLE_MIN
 from kinlink_linker.score import score, train
 
 from redteam.meetings import LEFT, RIGHT, measure, sealed_side
@@ -47,13 +48,21 @@ class Disclosed:
 
 
 def disclose(
-    schema: Schema, encoded: Encoded, population: Population, pairs: Pairs, *, trained: bool = True
+    schema: Schema,
+    encoded: Encoded,
+    population: Population,
+    pairs: Pairs,
+    *,
+    sampled: npt.NDArray[np.bool_],
+    trained: bool = True,
 ) -> Disclosed:
-    """Train, score and disclose the sealed pairs of one linkage.
+    """Train on the `sampled` pairs, score and disclose the sealed pairs of one linkage.
 
     Without `trained` the model is the one that EM starts from: seconds less, fewer false links.
     """
-    weight, probability = _scores(schema, encoded, population, pairs, trained=trained)
+    weight, probability = _scores(
+        schema, encoded, population, pairs, sampled=sampled if trained else None
+    )
     asked = np.flatnonzero(probability >= schema.disclosure_floor_probability)
     asked = asked[np.argsort(-weight[asked], kind="stable")]
     record = encoded.secrets.record
@@ -71,16 +80,27 @@ def disclose(
 
 
 def _scores(
-    schema: Schema, encoded: Encoded, population: Population, pairs: Pairs, *, trained: bool
+    schema: Schema,
+    encoded: Encoded,
+    population: Population,
+    pairs: Pairs,
+    *,
+    sampled: npt.NDArray[np.bool_] | None,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Weights and probabilities; by the model that EM starts from without a sample."""
     rows_by_pass = {
         each.id: np.flatnonzero(pairs.pass_index == index)
         for index, each in enumerate(schema.passes)
     }
     levels = {name: pairs.levels[rows] for name, rows in rows_by_pass.items()}
-    count = CHANCE_PAIRS_MAX if trained else CHANCE_PAIRS_UNTRAINED
+    learnt: dict[str, npt.NDArray[np.uint8]] = {}
+    if sampled is not None:
+        for name, rows in rows_by_pass.items():
+            drawn = rows[sampled[rows]]
+            learnt[name] = pairs.levels[drawn if len(drawn) >= SAMPLE_MIN else rows]
+    count = CHANCE_PAIRS_UNTRAINED if sampled is None else CHANCE_PAIRS_MAX
     chance = _chance_levels(schema, encoded, population, count)
-    model = train(schema, levels if trained else {}, chance)
+    model = train(schema, learnt, chance)
     weight = np.zeros(pairs.count)
     probability = np.zeros(pairs.count)
     for name, rows in rows_by_pass.items():

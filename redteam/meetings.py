@@ -19,6 +19,7 @@ from kinlink_core.encoding.sieve import NO_SIEVE, distance_max, open_bits, short
 from kinlink_linker.compare import compare
 from kinlink_linker.duck import DuckLimits
 from kinlink_linker.islands import TokenRows, split_rows
+from kinlink_linker.seal import SAMPLED_ONE_IN
 
 if TYPE_CHECKING:
     from kinlink_core.encoding.encode import Column
@@ -173,17 +174,23 @@ def near(schema: Schema, pairs: Sieved) -> npt.NDArray[np.bool_]:
     return np.asarray(pairs.distance <= limit[pairs.pass_index])
 
 
-def first_meetings(encoded: Encoded, pairs: Sieved) -> npt.NDArray[np.bool_]:
-    """Which pairs registries seal of those that an honest linker asks for, in random order.
+def first_meetings(
+    encoded: Encoded, pairs: Sieved
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Which pairs registries seal of those that an honest linker asks for, and which it samples.
 
-    Records that meet again are refused.
+    A sample of every pass comes first, then the others pass by pass; records that meet again are
+    refused.
     """
     record = encoded.secrets.record
     names = record[pairs.left] * (int(record.max(initial=0)) + 1) + record[pairs.right]
-    order = np.random.default_rng(0).permutation(pairs.count)
+    rng = np.random.default_rng(0)
+    sampled = rng.random(pairs.count) * SAMPLED_ONE_IN < 1
+    later = np.where(sampled, 0, 1 + pairs.pass_index)
+    order = np.lexsort((rng.random(pairs.count), later))
     first = np.zeros(pairs.count, bool)
     first[order[np.unique(names[order], return_index=True)[1]]] = True
-    return first
+    return first, sampled
 
 
 def seal(

@@ -95,12 +95,15 @@ def build(
         islands = find_islands(schema, encoded.rows, len(population.names))
     sieved = pairs_of(schema, encoded, islands)
     chosen = sieved if all_sealed else sieved.only(near(schema, sieved))
-    first = first_meetings(encoded, chosen) | every_pass
+    first, sampled = first_meetings(encoded, chosen)
+    first |= every_pass
     pairs = seal(schema, encoded, population.values, chosen.only(first))
     repeated = chosen.only(~first)
     found = None
     if disclosing:
-        found = disclose(schema, encoded, population, pairs, trained=trained)
+        found = disclose(
+            schema, encoded, population, pairs, sampled=sampled[first], trained=trained
+        )
     return View(
         schema,
         population,

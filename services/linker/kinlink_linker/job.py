@@ -45,6 +45,10 @@ if TYPE_CHECKING:
     from kinlink_linker.tokens import TokenFile
 
 
+# A model learns from a random sample of each pass's pairs if it has so many.
+SAMPLE_MIN = 200
+
+
 @dataclass(frozen=True)
 class Workshop:
     """What all linkages of a linker share."""
@@ -172,7 +176,7 @@ class Job:
 
     def _train(self, scorer: Scorer, compared: list[ComparedPairs], chance: U8) -> Model:
         levels = {
-            self.run.schema.passes[index].id: np.concatenate([pairs.levels for pairs in of_pass])
+            self.run.schema.passes[index].id: _learnt_from(of_pass)
             for index, of_pass in _by_pass(compared).items()
         }
         return scorer.train(self.run.schema, levels, chance, self._training)
@@ -217,6 +221,14 @@ class Job:
         self.result.links = written.links
         self.result.persons = written.persons
         self.result.lost_links = written.lost
+
+
+def _learnt_from(of_pass: list[ComparedPairs]) -> U8:
+    """Levels of the sample of a pass; of all its pairs if the sample is too small."""
+    sample = [pairs.levels for pairs in of_pass if pairs.sampled]
+    if sum(map(len, sample)) < SAMPLE_MIN:
+        sample = [pairs.levels for pairs in of_pass]
+    return np.concatenate(sample)
 
 
 def _by_pass(compared: list[ComparedPairs]) -> dict[int, list[ComparedPairs]]:

@@ -2,9 +2,10 @@
 
 Two records that meet in several passes are sealed in one of them: the registries, which know by the
 record tags that they have met, refuse the others. So two registries are asked for one chunk after
-another, both in the same order. The order is random over passes, because a model is trained for
-each, and what would be left for the last of them is no sample of what it finds. And it is the same
-in every linkage, because a pair is disclosed under the handles it was first disclosed under.
+another, both in the same order: the passes of the schema, one after the other. What is left for the
+last of them is no sample of what it finds, so a small random sample of every pass comes first, from
+which models are trained. The order is the same in every linkage, because a pair is disclosed under
+the handles it was first disclosed under.
 
 A chunk lives in memory while it is reduced to comparison levels and is then dropped; what is kept
 of a pair is one small integer a field, its two handles and the two record tags that the registries
@@ -13,8 +14,7 @@ will exchange at disclosure.
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import zip_longest
 from typing import TYPE_CHECKING
@@ -41,9 +41,7 @@ if TYPE_CHECKING:
 
 # Handles and islands of a request stay well below the 1 MiB of a message.
 PAIRS_A_REQUEST = 4_096
-# Every pass has its turn in each round. Among many registries their orders are mixed enough.
-ROUNDS = 4
-TWOS_MAX = 10
+SAMPLED_ONE_IN = 16
 # Both sides of a few chunks are in flight at once.
 CHUNKS_AHEAD = 4
 
@@ -60,6 +58,7 @@ class ComparedPairs:
     left_tag: U8  # (n, 32), sealed by the left registry for the right one
     right_tag: U8
     levels: U8  # (n, fields)
+    sampled: bool  # of the random sample of the pass
 
     @property
     def count(self) -> int:
@@ -87,13 +86,15 @@ class Sealer:
                 "lower the caps or sieve_max of the schema, or raise the limit.",
             )
         shuffled = [_shuffled(each) for each in candidates if each.count]
-        proven = _in_rounds(Prover(self.run).prove(shuffled))
+        ordered = _sample_first(Prover(self.run).prove(shuffled))
+        proven = [pairs for pairs, _ in ordered]
         self.run.progress.expect(sum(each.count for each in proven))
         chunks: dict[int, list[ComparedPairs]] = {}
         for wave in _waves(proven):
             for number, part, left, right in self._sealed(proven, wave):
                 pairs = proven[number]
-                chunks.setdefault(number, []).append(self._compare(pairs, part, left, right))
+                found = self._compare(pairs, part, left, right, sampled=ordered[number][1])
+                chunks.setdefault(number, []).append(found)
                 self.run.progress.advance(part.stop - part.start)
         present = set(self.run.federation.present)
         compared = [_joined(parts) for _, parts in sorted(chunks.items())]
@@ -126,7 +127,13 @@ class Sealer:
                 yield Ask(own, (number, part, side), call)
 
     def _compare(
-        self, pairs: CandidatePairs, part: slice, left: SealedRows, right: SealedRows
+        self,
+        pairs: CandidatePairs,
+        part: slice,
+        left: SealedRows,
+        right: SealedRows,
+        *,
+        sampled: bool,
     ) -> ComparedPairs:
         answered = (left.refusal == Refusal.ANSWERED) & (right.refusal == Refusal.ANSWERED)
         repeated = (left.refusal == Refusal.SUPERSEDED) & (right.refusal == Refusal.SUPERSEDED)
@@ -147,6 +154,7 @@ class Sealer:
             pairs.proven.left_tag[part][answered],
             pairs.proven.right_tag[part][answered],
             compare(self.run.schema, only(left, answered), only(right, answered)),
+            sampled,
         )
 
 
@@ -154,22 +162,20 @@ class Sealer:
 _Chunk = tuple[int, slice]
 
 
-def _in_rounds(candidates: list[CandidatePairs]) -> list[CandidatePairs]:
-    """The candidates in the order in which they are sealed, cut by rounds.
+def _sample_first(candidates: list[CandidatePairs]) -> list[tuple[CandidatePairs, bool]]:
+    """The candidates as they are sealed: of every pass a sample, then the rest pass by pass.
 
-    In which round a pair is, its random handles say; in which order passes come in a round, chance
-    that depends on the round and the two registries alone.
+    A pair is sampled by its random handles, so in each linkage the same ones are.
     """
-    of_two = {(each.islands.left, each.islands.right) for each in candidates}
-    rounds = ROUNDS if len(of_two) <= TWOS_MAX else 1
-    found = []
-    for pairs in candidates:
-        drawn = (pairs.left[:, 0] ^ pairs.right[:, 0]) % np.uint64(rounds)
-        for number in range(rounds):
-            name = f"{number} {pairs.islands.left} {pairs.islands.right} {pairs.islands.pass_index}"
-            place = number, hashlib.sha256(name.encode()).digest()
-            found.append((place, pairs.take(np.flatnonzero(drawn == number))))
-    return [pairs for _, pairs in sorted(found, key=lambda each: each[0])]
+    by_pass = sorted(candidates, key=lambda each: each.islands.pass_index)
+    sampled = [
+        (pairs.left[:, 0] ^ pairs.right[:, 0]) % np.uint64(SAMPLED_ONE_IN) == 0 for pairs in by_pass
+    ]
+    return [
+        (pairs.take(np.flatnonzero(drawn == in_sample)), in_sample)
+        for in_sample in (True, False)
+        for pairs, drawn in zip(by_pass, sampled, strict=True)
+    ]
 
 
 def _waves(candidates: list[CandidatePairs]) -> Iterator[list[_Chunk]]:
@@ -205,12 +211,8 @@ def _shuffled(pairs: CandidatePairs) -> CandidatePairs:
 def _joined(parts: list[ComparedPairs]) -> ComparedPairs:
     first = parts[0]
     columns = ("left_handle", "right_handle", "left_tag", "right_tag", "levels")
-    return ComparedPairs(
-        first.left,
-        first.right,
-        first.pass_index,
-        *(np.concatenate([getattr(part, name) for part in parts]) for name in columns),
-    )
+    joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in columns}
+    return replace(first, **joined)
 
 
 def _seal_at(linkage_id: str, epoch: str, request: PairRequest, peer: RegistryPeer) -> SealedRows:

@@ -6,7 +6,7 @@ opens chunks with its own `aes_decrypt`, so a worker needs nothing but Spark. Th
 workers as a table of one row, over Spark's encrypted calls: as a literal it would stand in every
 query plan.
 
-Parquet's own modular encryption would need a Java class of ours on every worker (docs/adr/0025).
+Parquet's own modular encryption would need a Java class of ours on every worker (docs/adr/0024).
 Not guaranteed: that all chunks of a table are there. Who can delete files in the store can take
 rows away.
 """

@@ -13,25 +13,13 @@ from kinlink_linker.model import Model
 from unit.linker.scored_pairs import SCHEMA, U_GIVEN_PART, M, U, draw, pairs
 
 
-def sealed_once(rng: np.random.Generator, pass_id: str, levels: Levels) -> Levels:
-    """What is left of pairs that meet in other passes too, where each is sealed in one of all."""
-    often = np.ones(len(levels))
-    for other in SCHEMA.passes:
-        if other.id != pass_id:
-            fields = [[f.name for f in SCHEMA.fields].index(part.field) for part in other.parts]
-            often += (levels[:, fields] == 0).all(axis=1)
-    return levels[rng.random(len(levels)) < 1 / often]
-
-
 @pytest.fixture(scope="module")
 def world() -> tuple[dict[str, Levels], Levels, Model]:
     rng = np.random.default_rng(7)
     names, _ = pairs(rng, 20_000, 0.4, U)
     part, _ = pairs(rng, 20_000, 0.3, [U[0], U_GIVEN_PART, *U[2:]])
     chance = draw(rng, 60_000, U)
-    by_pass = {
-        name: sealed_once(rng, name, levels) for name, levels in (("names", names), ("part", part))
-    }
+    by_pass = {"names": names, "part": part}
     return by_pass, chance, score.train(SCHEMA, by_pass, chance)
 
 
