@@ -14,7 +14,7 @@ will exchange at disclosure.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
 from typing import TYPE_CHECKING
@@ -210,9 +210,17 @@ def _shuffled(pairs: CandidatePairs) -> CandidatePairs:
 
 def _joined(parts: list[ComparedPairs]) -> ComparedPairs:
     first = parts[0]
-    columns = ("left_handle", "right_handle", "left_tag", "right_tag", "levels")
-    joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in columns}
-    return replace(first, **joined)
+    return ComparedPairs(
+        first.left,
+        first.right,
+        first.pass_index,
+        np.concatenate([part.left_handle for part in parts]),
+        np.concatenate([part.right_handle for part in parts]),
+        np.concatenate([part.left_tag for part in parts]),
+        np.concatenate([part.right_tag for part in parts]),
+        np.concatenate([part.levels for part in parts]),
+        first.sampled,
+    )
 
 
 def _seal_at(linkage_id: str, epoch: str, request: PairRequest, peer: RegistryPeer) -> SealedRows:
