@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from kinlink_core.wire import SealedRows
 
-    from kinlink_linker.domain import I64, U8, Bools, Ids
+    from kinlink_linker.domain import U8, U64, Bools, Ids
     from kinlink_linker.peer import PairRequest, RegistryPeer
     from kinlink_linker.run import Run
     from kinlink_linker.sieve import CandidatePairs
@@ -73,7 +73,7 @@ class Sealer:
     run: Run
 
     def compare(self, candidates: list[CandidatePairs], pairs_max: int) -> list[ComparedPairs]:
-        """Seal and compare all candidates, in random order inside each pass.
+        """Seal and compare all candidates.
 
         Raises:
             QuotaError: more candidates than `pairs_max`; nothing was asked.
@@ -85,7 +85,7 @@ class Sealer:
                 f"{total} candidate pairs are more than the limit of {pairs_max} (pairs_max); "
                 "lower the caps or sieve_max of the schema, or raise the limit.",
             )
-        shuffled = [_shuffled(each) for each in candidates if each.count]
+        shuffled = [_in_drawn_order(each) for each in candidates if each.count]
         ordered = _sample_first(Prover(self.run).prove(shuffled))
         proven = [pairs for pairs, _ in ordered]
         self.run.progress.expect(sum(each.count for each in proven))
@@ -163,14 +163,9 @@ _Chunk = tuple[int, slice]
 
 
 def _sample_first(candidates: list[CandidatePairs]) -> list[tuple[CandidatePairs, bool]]:
-    """The candidates as they are sealed: of every pass a sample, then the rest pass by pass.
-
-    A pair is sampled by its random handles, so in each linkage the same ones are.
-    """
+    """The candidates as they are sealed: of every pass a sample, then the rest pass by pass."""
     by_pass = sorted(candidates, key=lambda each: each.islands.pass_index)
-    sampled = [
-        (pairs.left[:, 0] ^ pairs.right[:, 0]) % np.uint64(SAMPLED_ONE_IN) == 0 for pairs in by_pass
-    ]
+    sampled = [_drawn(pairs) % np.uint64(SAMPLED_ONE_IN) == 0 for pairs in by_pass]
     return [
         (pairs.take(np.flatnonzero(drawn == in_sample)), in_sample)
         for in_sample in (True, False)
@@ -202,10 +197,15 @@ def only(rows: SealedRows, which: Bools) -> SealedBatch:
     )
 
 
-def _shuffled(pairs: CandidatePairs) -> CandidatePairs:
-    """The same pairs in random order, so that a request tells nothing by its order."""
-    order: I64 = np.random.default_rng().permutation(pairs.count)
-    return pairs.take(order)
+def _drawn(pairs: CandidatePairs) -> U64:
+    """A random number of each pair, the same in every linkage: handles are random."""
+    drawn: U64 = pairs.left[:, 0] ^ pairs.right[:, 0]
+    return drawn
+
+
+def _in_drawn_order(pairs: CandidatePairs) -> CandidatePairs:
+    """The same pairs in an order that tells nothing, and is the same in every linkage."""
+    return pairs.take(np.argsort(_drawn(pairs), kind="stable"))
 
 
 def _joined(parts: list[ComparedPairs]) -> ComparedPairs:

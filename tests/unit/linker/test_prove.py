@@ -117,3 +117,23 @@ def test_where_nearly_all_are_near_words_are_asked_for_the_first_pairs_alone(
     for index, pairs in ((0, 400), (1, 401)):
         assert len(asked(fakes[0], "sieve", index)) == FIRST_PAIRS
         assert len(asked(fakes[0], "tags", index)) >= pairs - 1
+
+
+def test_pairs_are_sealed_in_the_same_order_in_every_linkage(tmp_path: Path) -> None:
+    fakes = registries("a", "bb", people=range(60))
+    with centre(tmp_path, fakes) as made:
+        first = made.succeed()
+        order = _sealed_in_order(fakes[0])
+        again = made.succeed()
+    assert first.links == again.links == 60
+    assert _sealed_in_order(fakes[0]) == order + order
+    assert len(order) == 120
+    assert order != sorted(order)
+
+
+def _sealed_in_order(fake: FakeRegistry) -> list[bytes]:
+    return [
+        own + other
+        for request in fake.asked["seal"]
+        for own, other in zip(as_bytes(request.own), as_bytes(request.others), strict=True)
+    ]
