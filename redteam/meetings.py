@@ -145,7 +145,7 @@ def lying_islands(rows: Rows) -> Islands:
 def pairs_of(schema: Schema, encoded: Encoded, islands: Islands) -> Sieved:
     """All pairs across two registries whose counts fit the cap together, with sieve distances."""
     rows = encoded.rows
-    left, right = _meetings(islands, rows)
+    left, right = meetings(islands, rows)
     caps = np.array([each.cap for each in schema.passes])
     width = int(rows.registry.max(initial=0)) + 1
     held = rows.token[islands.row] * width + rows.registry[islands.row]
@@ -297,7 +297,7 @@ def _sieve(schema: Schema, encoded: Encoded, left: I64, right: I64) -> npt.NDArr
     return distance
 
 
-def _meetings(islands: Islands, rows: Rows) -> tuple[I64, I64]:
+def meetings(islands: Islands, rows: Rows) -> tuple[I64, I64]:
     """All pairs of members of one island and two registries, the smaller registry first."""
     registry = rows.registry[islands.row]
     largest = int(np.bincount(islands.island, minlength=1).max())

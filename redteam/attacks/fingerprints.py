@@ -5,7 +5,9 @@ as the registries wrote them, but without any key. Under a key of its own it gro
 exact passes do (LSH passes cannot be predicted without the field key), refines and caps as the
 linker does, and knows for every island the registries in it, and for every pair in it the expected
 distance of each field, which fields are there and which tags are equal. It looks for islands that
-look like that. Islands with two members of one registry are left alone (under 5 % of them).
+look like that. Two records are sealed in the first pass in which they meet, so of the islands it
+expects only those are looked for; the sampled few that come before are left alone, as are islands
+with two members of one registry (under 5 % of them).
 
 "Without labels" is the same attack by a scorer that is not told registries and pass of a pair.
 
@@ -31,11 +33,11 @@ from redteam.attacks.colours import one_id_named
 from redteam.attacks.likeness import Items, claims
 from redteam.attacks.plaintext import Predictor, couples
 from redteam.encoded import encode
-from redteam.meetings import MISSING, find_islands
+from redteam.meetings import MISSING, find_islands, meetings
 from redteam.results import Result
 
 if TYPE_CHECKING:
-    from redteam.encoded import Rows
+    from redteam.encoded import Encoded, Rows
     from redteam.meetings import Islands
     from redteam.places import I64
     from redteam.setting import Setting
@@ -118,6 +120,7 @@ def _locate(
     # The attacker's own simulation: tokens under a key of its own tell who shares a value.
     sim = encode(schema, population.names, registry, values, passes=exact, sketches=False)
     expected_islands = find_islands(schema, sim.rows, len(population.names))
+    first = _first_passes(expected_islands, sim)
     predictor = Predictor(schema, values, clear=first_design)
     right, wrong = [np.empty(0, np.int64)], 0
     bits = FIRST_DESIGN_BITS if first_design else SAMPLE_BITS
@@ -127,6 +130,8 @@ def _locate(
         expected = groups(expected_islands, sim.rows, members)
         if not len(seen.member) or not len(expected.member):
             continue
+        if not first_design:
+            expected = _only(expected, _sealed_here(first, sim, expected.member))
         likely = predictor.features(sim.secrets.record[expected.member])
         expected_items = _items(expected, *likely, labels=labels)
         if first_design:
@@ -150,6 +155,32 @@ def _locate(
         len(persons) / max(int(known.sum()), 1),
         1 - wrong / claimed if claimed else 1.0,
     )
+
+
+def _first_passes(islands: Islands, sim: Encoded) -> dict[int, int]:
+    """The first pass in which two records meet, by a number of the two."""
+    left, right = meetings(islands, sim.rows)
+    name = _pair_names(sim, left, right)
+    order = np.lexsort((sim.rows.pass_index[left], name))
+    names, at = np.unique(name[order], return_index=True)
+    passes = sim.rows.pass_index[left][order][at]
+    return dict(zip(names.tolist(), passes.tolist(), strict=True))
+
+
+def _sealed_here(first: dict[int, int], sim: Encoded, member: I64) -> Bools:
+    """Islands all of whose pairs meet here first; `member` has their rows."""
+    here = np.ones(len(member), bool)
+    of_island = sim.rows.pass_index[member[:, 0]]
+    for i, j in couples(member.shape[1]):
+        names = _pair_names(sim, member[:, i], member[:, j]).tolist()
+        here &= np.array([first[name] for name in names], np.int64) == of_island
+    return here
+
+
+def _pair_names(sim: Encoded, left: I64, right: I64) -> I64:
+    record = sim.secrets.record
+    names: I64 = record[left] * (int(record.max(initial=0)) + 1) + record[right]
+    return names
 
 
 def _islanders(view: View, exact: list[str]) -> I64:
