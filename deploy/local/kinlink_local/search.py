@@ -51,7 +51,9 @@ class Seeker:
         found: set[bytes] = set()
         for place in self._places(content):
             for value in self._by_start.get(content[place : place + OTHER_BYTES_MIN], ()):
-                if content.startswith(value, place) and not _behind_point(content, place):
+                if not content.startswith(value, place):
+                    continue
+                if not (value.isdigit() and _behind_point(content, place)):
                     found.add(value)
         return found
 
@@ -80,4 +82,4 @@ def _behind_point(content: bytes, place: int) -> bool:
     start = place
     while start and content[start - 1 : start].isdigit():
         start -= 1
-    return content[start - 1 : start] == b"." and content[place : place + 1].isdigit()
+    return content[start - 1 : start] == b"."

@@ -67,3 +67,4 @@ def test_digits_behind_a_decimal_point_are_no_value() -> None:
     for content in (b"20161208", b"x 20161208.", b"9920161208", b"0.5 20161208", b"a.x20161208"):
         assert seeker.found_in(content) == {b"20161208"}
     assert seeker.found_in(b".Zhang Wei!") == {b"Zhang Wei!"}
+    assert Seeker([b"7\x08\xddtoken"]).found_in(b".7\x08\xddtoken") == {b"7\x08\xddtoken"}
