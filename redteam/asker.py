@@ -18,6 +18,7 @@ from kinlink_core.wire import (
     ProofRows,
     RefinedRows,
     SealedRows,
+    Shown,
     SieveRows,
     TaggedSieveRows,
     TokenRows,
@@ -108,7 +109,7 @@ class Asker:
             partner=asked.card,
             pass_index=asked.pass_index,
             islands=asked.islands(),
-            handles=asked.own.tobytes(),
+            own_handles=asked.own.tobytes(),
             partner_handles=asked.theirs.tobytes(),
             island_index=asked.index().tobytes(),
             tags=kind is TaggedSieveRows,
@@ -124,11 +125,11 @@ class Asker:
         try:
             own, theirs = self.tagged(asked).word, asked.partner.tagged(asked.mirrored(self))
         except KinlinkError:
-            proven = Proven.nothing(len(asked.own))
+            proven = nothing_shown(len(asked.own))
         else:
             distances = np.bitwise_count(own ^ theirs.word)
             proofs = prove_distances(own, theirs.distance_tags)
-            proven = Proven(distances, proofs, theirs.record_tag)
+            proven = Shown(distances, proofs, theirs.record_tag)
         return replace(asked, proven=proven)
 
     def near(self, asked: Asked) -> Asked:
@@ -137,14 +138,15 @@ class Asker:
         if asked.proven is None:
             return asked
         rows = np.flatnonzero(asked.proven.distances <= self._limit(asked))
-        return replace(asked.only(rows), proven=asked.proven.only(rows))
+        return replace(asked.only(rows), proven=asked.proven[rows])
 
     def _limit(self, asked: Asked) -> int:
         return distance_max(self.schema.passes[asked.pass_index].sieve_max)
 
     def seal(self, asked: Asked, linkage_id: str = "redteam") -> SealedRows:
         """StreamSealedPairs; distances are proven first, unless the request comes with proofs."""
-        proven = asked.proven or self.proven(asked).proven or Proven.nothing(len(asked.own))
+        proven = asked.proven or self.proven(asked).proven or nothing_shown(len(asked.own))
+        shown: dict[str, Any] = proven.packed()
         request = pb.StreamSealedPairsRequest(
             linkage_id=linkage_id,
             epoch=self.epoch,
@@ -154,7 +156,7 @@ class Asker:
             own_handles=asked.own.tobytes(),
             partner_handles=asked.theirs.tobytes(),
             island_index=asked.index().tobytes(),
-            **proven.packed(),
+            **shown,
         )
         with translated("registry"):
             stream = read_stream(
@@ -229,31 +231,15 @@ class Feed:
         return found
 
 
-@dataclass(frozen=True)
-class Proven:
-    """What a registry is shown of pairs that it is to seal."""
-
-    distances: Any
-    distance_proofs: Any
-    partner_tags: Any
-
-    @classmethod
-    def nothing(cls, rows: int) -> Proven:
-        """What proves nothing."""
-        tags = np.zeros((rows, SEALED_TAG_BYTES), np.uint8)
-        return cls(np.zeros(rows, np.uint8), np.zeros(rows, np.uint32), tags)
-
-    def only(self, rows: Any) -> Proven:
-        """Some rows."""
-        return Proven(self.distances[rows], self.distance_proofs[rows], self.partner_tags[rows])
-
-    def packed(self) -> dict[str, Any]:
-        """The columns, as they are sent."""
-        return {
-            "distances": self.distances.tobytes(),
-            "distance_proofs": self.distance_proofs.astype("<u4").tobytes(),
-            "partner_tags": np.ascontiguousarray(self.partner_tags).tobytes(),
-        }
+def nothing_shown(rows: int) -> Shown:
+    """What proves nothing."""
+    return Shown.read(
+        pb.StreamSealedPairsRequest(
+            distances=bytes(rows),
+            distance_proofs=bytes(4 * rows),
+            partner_tags=bytes(SEALED_TAG_BYTES * rows),
+        )
+    )
 
 
 @dataclass
@@ -272,7 +258,7 @@ class Asked:
     theirs: Ids
     island: Any
     partner: Asker
-    proven: Proven | None = None
+    proven: Shown | None = None
 
     def only(self, rows: Any) -> Asked:
         """Some of the pairs, without their proofs."""

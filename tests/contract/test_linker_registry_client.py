@@ -33,7 +33,6 @@ from kinlink_linker.peer import (
     Islands,
     PairRequest,
     Publication,
-    Shown,
 )
 from kinlink_linker.registry_client import GrpcRegistryPeer
 from support.pki import Federation
@@ -319,7 +318,7 @@ def test_pairs_are_sealed_by_what_is_shown_of_them(scene: Scene) -> None:
     answer = stream(pb.StreamSealedPairsResponse, sealed_columns(2))
     scene.registry.script["StreamSealedPairs"] = answer
     tags = np.full((2, 32), 7, np.uint8)
-    shown = Shown(np.array([3, 4], np.uint8), np.array([5, 6], np.uint32), tags)
+    shown = wire.Shown(np.array([3, 4], np.uint8), np.array([5, 6], np.uint32), tags)
     scene.peer.seal("id", EPOCH, shown_request(2, shown))
     (request,) = scene.registry.asked["StreamSealedPairs"]
     assert request.partner_tags == bytes([7] * 64)
@@ -395,8 +394,8 @@ def pair_request(rows: int) -> PairRequest:
     return PairRequest(CARD, 0, ISLANDS, tokens(rows), tokens(rows), np.zeros(rows, np.uint32))
 
 
-def shown_request(rows: int, shown: Shown | None = None) -> PairRequest:
-    nothing = Shown(
+def shown_request(rows: int, shown: wire.Shown | None = None) -> PairRequest:
+    nothing = wire.Shown(
         np.zeros(rows, np.uint8), np.zeros(rows, np.uint32), np.zeros((rows, 32), np.uint8)
     )
     return replace(pair_request(rows), shown=shown or nothing)

@@ -11,8 +11,8 @@ import pytest
 from kinlink.registry.v1 import registry_pb2 as pb
 from kinlink_core.encoding.sieve import distance_max, prove_distances
 from kinlink_core.errors import QuotaError
-from kinlink_core.wire import Refusal, TaggedSieveRows
-from unit.registry.rig import SCHEMA, Linker, Meeting, Proven, Rig, meet, people, person
+from kinlink_core.wire import Refusal, Shown, TaggedSieveRows
+from unit.registry.rig import SCHEMA, Linker, Meeting, Rig, meet, nothing_shown, people, person
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,7 +50,7 @@ def met(tmp_path: Path) -> Iterator[Meeting]:
         yield found
 
 
-def proofs_of(linker: Linker, asked: Asked) -> Proven:
+def proofs_of(linker: Linker, asked: Asked) -> Shown:
     found = linker.proven(asked).proven
     assert found is not None
     return found
@@ -61,7 +61,7 @@ def far_of(met: Meeting) -> np.ndarray:
     return np.bitwise_count(words) > LIMIT
 
 
-def sealed(linker: Linker, asked: Asked, proofs: Proven) -> list[int]:
+def sealed(linker: Linker, asked: Asked, proofs: Shown) -> list[int]:
     answer = linker.seal(dataclasses.replace(asked, proven=proofs))
     return answer.refusal.tolist()
 
@@ -121,7 +121,7 @@ def test_the_words_of_a_far_pair_do_not_prove_that_it_is_near(met: Meeting) -> N
     same = np.zeros(len(far), np.uint8)
     refused = met.left.sieve(met.to_left, tags=True).word != tagged.word
     assert refused[far].all()
-    shown = Proven(same, made_up, tagged.record_tag)
+    shown = Shown(same, made_up, tagged.record_tag)
     assert sealed(met.left, met.to_left, shown) == expected(refused)
 
 
@@ -132,9 +132,7 @@ def test_a_proof_holds_for_its_two_handles_alone(met: Meeting) -> None:
     assert sealed(met.left, others, proofs) == expected(np.ones(len(asked.own), bool))
     with_others = meet(met.left, met.right, 1)
     count = len(with_others.to_left.own)
-    replayed = Proven(
-        proofs.distances[:count], proofs.distance_proofs[:count], proofs.partner_tags[:count]
-    )
+    replayed = proofs[:count]
     assert set(sealed(met.left, with_others.to_left, replayed)) == {Refusal.SIEVE_REFUSED}
 
 
@@ -143,7 +141,7 @@ def test_what_is_refused_costs_no_quota_and_is_counted(tmp_path: Path) -> None:
     with two(tmp_path, toml=toml) as (left, _, met):
         far = far_of(met)
         count = len(far)
-        false = Proven.nothing(count)
+        false = nothing_shown(count)
         for _ in range(2):
             assert sealed(left, met.to_left, false) == expected(np.ones(count, bool))
         assert Refusal.OVER_QUOTA not in sealed(left, met.to_left, proofs_of(left, met.to_left))
@@ -184,7 +182,7 @@ def test_in_a_pass_without_a_sieve_every_distance_is_near_enough(tmp_path: Path)
     schema = SIEVED.replace("sieve_max: 0.1", "sieve_max: 1.0", 1)
     with two(tmp_path, schema=schema) as (left, _, met):
         assert not left.seal(met.to_left).refusal.any()
-        nothing = Proven.nothing(len(met.to_left.own))
+        nothing = nothing_shown(len(met.to_left.own))
         assert set(sealed(left, met.to_left, nothing)) == {Refusal.SIEVE_REFUSED}
 
 
@@ -220,14 +218,14 @@ def test_nothing_is_sealed_of_a_record_that_was_not_booked(met: Meeting) -> None
     words = met.left.sieve(met.to_left).word
     theirs = met.right.sieve(met.to_right, tags=True)
     assert isinstance(theirs, TaggedSieveRows)
-    shown = Proven(
+    shown = Shown(
         np.bitwise_count(words ^ theirs.word),
         prove_distances(words, theirs.distance_tags),
         theirs.record_tag,
     )
     # The left side was asked for words alone, which books nothing.
     with pytest.raises(QuotaError):
-        sealed(met.left, met.to_left.only(~far_of(met)), shown.only(~far_of(met)))
+        sealed(met.left, met.to_left.only(~far_of(met)), shown[~far_of(met)])
 
 
 def test_columns_of_proofs_that_do_not_fit_are_malformed(met: Meeting) -> None:

@@ -34,6 +34,7 @@ EVERY_KIND = [
     wire.SieveAsk,
     wire.SieveRows,
     wire.TaggedSieveRows,
+    wire.Shown,
     wire.PairAsk,
     wire.DiscloseAsk,
     wire.DisclosedRows,
@@ -182,7 +183,7 @@ def test_arrays_that_were_read_cannot_be_written() -> None:
 def test_rows_go_into_a_request_beside_its_other_fields() -> None:
     ask, islands = sample(wire.SieveAsk), sample(wire.IslandRows)
     request = pb.StreamSieveRequest(epoch="e", islands=islands.message(), **ask.packed())
-    np.testing.assert_array_equal(wire.SieveAsk.read(request).handles, ask.handles)
+    np.testing.assert_array_equal(wire.SieveAsk.read(request).own_handles, ask.own_handles)
     np.testing.assert_array_equal(wire.IslandRows.read(request.islands).proof, islands.proof)
 
 

@@ -144,7 +144,7 @@ class Rows:
         """The columns as their protobuf message."""
         return self.MESSAGE(**self.packed())
 
-    def __getitem__(self, part: slice) -> Self:
+    def __getitem__(self, part: slice | npt.NDArray[Any]) -> Self:
         return type(self)(**{name: getattr(self, name)[part] for name in self.KINDS})
 
 

@@ -75,6 +75,7 @@ __all__ = [
     "RefinedRows",
     "Refusal",
     "SealedRows",
+    "Shown",
     "SieveAsk",
     "SieveRows",
     "TaggedSieveRows",
@@ -188,13 +189,13 @@ class IslandRows(Rows):
 class SieveAsk(Rows):
     """The pairs of a `StreamSieveRequest`; `island_index` points into its islands."""
 
-    handles: U8
+    own_handles: U8
     partner_handles: U8
     island_index: U32
 
-    MESSAGE = pb.StreamSieveRequest
+    MESSAGE: ClassVar[Any] = pb.StreamSieveRequest
     KINDS: ClassVar[Mapping[str, Kind]] = {
-        "handles": ID,
+        "own_handles": ID,
         "partner_handles": ID,
         "island_index": UINT32,
     }
@@ -230,25 +231,26 @@ class TaggedSieveRows(SieveRows):
 
 
 @dataclass(frozen=True)
-class PairAsk(Rows):
-    """The rows of a `StreamSealedPairsRequest`; `island_index` points into its islands."""
+class Shown(Rows):
+    """What a registry is shown of pairs before it seals them (`StreamSealedPairsRequest`)."""
 
-    own_handles: U8
-    partner_handles: U8
-    island_index: U32
     distances: U8
     distance_proofs: U32
     partner_tags: U8  # (n, 32)
 
-    MESSAGE = pb.StreamSealedPairsRequest
+    MESSAGE: ClassVar[Any] = pb.StreamSealedPairsRequest
     KINDS: ClassVar[Mapping[str, Kind]] = {
-        "own_handles": ID,
-        "partner_handles": ID,
-        "island_index": UINT32,
         "distances": UINT8,
         "distance_proofs": UINT32,
         "partner_tags": SEALED_TAG,
     }
+
+
+@dataclass(frozen=True)
+class PairAsk(Shown, SieveAsk):
+    """The pairs of a `StreamSealedPairsRequest`, and what is shown of them."""
+
+    KINDS: ClassVar[Mapping[str, Kind]] = {**SieveAsk.KINDS, **Shown.KINDS}
 
 
 @dataclass(frozen=True)

@@ -131,6 +131,17 @@ class Federation:
             for _, future in waiting:
                 future.cancel()
 
+    def ask_both(
+        self, asks: Iterable[Ask[tuple[Key, str], Answer]], *, ahead: int = ASKED_AT_ONCE_MAX
+    ) -> Iterator[tuple[Key, Answer, Answer]]:
+        """Ask for both sides of a key, "left" directly before "right"; yield those with both."""
+        left: tuple[Key, Answer] | None = None
+        for (key, side), answer in self.ask(asks, ahead=ahead):
+            if side == "left":
+                left = (key, answer)
+            elif left is not None and left[0] == key:
+                yield key, left[1], answer
+
     def cut(self) -> None:
         """Cancel what is in flight; whoever waits for an answer gets an error."""
         self._cut.set()

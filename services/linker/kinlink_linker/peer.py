@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from kinlink_core.runtime.cards import Card
-    from kinlink_core.wire import SealedRows
+    from kinlink_core.wire import SealedRows, Shown
 
     from kinlink_linker.domain import F64, U8, U16, U32, U64, Ids
 
@@ -114,15 +114,6 @@ class SieveWords:
     words: U64
     refusal: U8
     tags: SieveTags | None  # None where none were asked for
-
-
-@dataclass(frozen=True)
-class Shown:
-    """What a registry is shown of pairs before it seals them."""
-
-    distances: U8
-    distance_proofs: U32
-    partner_tags: U8  # (n, 32)
 
 
 @dataclass(frozen=True)

@@ -43,16 +43,10 @@ class Prover:
         """The pairs that both registries answered for, with what they are to be shown."""
         found = [_Found(pairs) for pairs in candidates]
         self.run.progress.expect(sum(each.count for each in candidates))
-        one_side: dict[tuple[int, int], SieveWords] = {}
-        for (number, start, side), words in self.run.federation.ask(
-            self._asks(candidates), ahead=CHUNKS_AHEAD
-        ):
-            other = one_side.pop((number, start), None)
-            if other is None:
-                one_side = {(number, start): words} if side == "left" else {}
-                continue
-            self._prove(found[number], start, other, words)
-            self.run.progress.advance(len(words.refusal))
+        answers = self.run.federation.ask_both(self._asks(candidates), ahead=CHUNKS_AHEAD)
+        for (number, start), left, right in answers:
+            self._prove(found[number], start, left, right)
+            self.run.progress.advance(len(right.refusal))
         present = set(self.run.federation.present)
         return [
             each.proven()
@@ -62,15 +56,13 @@ class Prover:
 
     def _asks(
         self, candidates: list[CandidatePairs]
-    ) -> Iterator[Ask[tuple[int, int, str], SieveWords]]:
+    ) -> Iterator[Ask[tuple[tuple[int, int], str], SieveWords]]:
         for number, pairs in enumerate(candidates):
             for part in slices_of(pairs.count, PAIRS_A_REQUEST):
                 for side in ("left", "right"):
-                    own, partner = pairs.sides(side)
-                    card = self.run.federation.descriptions[partner].card
-                    request = pairs.request(side, part, card)
+                    own, request = pairs.request(self.run, side, part)
                     call = partial(_tags_at, self.run.linkage_id, self.run.epoch, request)
-                    yield Ask(own, (number, part.start, side), call)
+                    yield Ask(own, ((number, part.start), side), call)
 
     def _prove(self, found: _Found, start: int, left: SieveWords, right: SieveWords) -> None:
         if left.tags is None or right.tags is None:

@@ -210,7 +210,7 @@ class GrpcRegistryPeer:
             partner=wire.card_message(request.partner),
             pass_index=request.pass_index,
             islands=_islands(request.islands),
-            handles=packed(request.own).tobytes(),
+            own_handles=packed(request.own).tobytes(),
             partner_handles=packed(request.others).tobytes(),
             island_index=request.island_index.astype("<u4").tobytes(),
             tags=tags,
@@ -239,10 +239,8 @@ class GrpcRegistryPeer:
             own_handles=packed(request.own).tobytes(),
             partner_handles=packed(request.others).tobytes(),
             island_index=request.island_index.astype("<u4").tobytes(),
-            distances=request.shown.distances.tobytes(),
-            distance_proofs=request.shown.distance_proofs.astype("<u4").tobytes(),
-            partner_tags=np.ascontiguousarray(request.shown.partner_tags).tobytes(),
             purpose=self._errand.purpose,
+            **request.shown.packed(),
         )
         rows = len(request.own)
         try:

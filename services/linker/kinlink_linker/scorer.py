@@ -6,14 +6,15 @@ against the other.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from kinlink_linker.score import Scores, score, train
-from kinlink_linker.splink_database import Compared, predicted
+from kinlink_linker.splink_database import Compared, DuckDatabase, predicted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,8 +34,12 @@ class Kept:
     scores: Scores  # of k pairs
 
 
-class Scorer(Protocol):
+class Scorer(ABC):
     """Trains and scores, wherever it computes."""
+
+    def __init__(self, database: Database) -> None:
+        """`database` is where Splink's SQL runs."""
+        self.database = database
 
     def train(
         self,
@@ -43,26 +48,21 @@ class Scorer(Protocol):
         chance: Levels,
         progress: Callable[[str], None],
     ) -> Model:
-        """As `train`."""
+        """As `score.train`."""
+        return train(schema, levels_by_pass, chance, progress, self.database)
 
+    @abstractmethod
     def score(
         self, schema: Schema, model: Model, pass_id: str, levels: Levels, floor: float
     ) -> Kept:
         """The pairs of one pass whose match probability is at least `floor`."""
 
 
-class TableScorer:
+class TableScorer(Scorer):
     """EM in DuckDB; weights are looked up in the model's table, which is what Splink would say."""
 
-    def train(
-        self,
-        schema: Schema,
-        levels_by_pass: Mapping[str, Levels],
-        chance: Levels,
-        progress: Callable[[str], None],
-    ) -> Model:
-        """As `train`."""
-        return train(schema, levels_by_pass, chance, progress)
+    def __init__(self) -> None:
+        super().__init__(DuckDatabase())
 
     def score(
         self, schema: Schema, model: Model, pass_id: str, levels: Levels, floor: float
@@ -73,21 +73,8 @@ class TableScorer:
         return Kept(rows, Scores(scores.weight[rows], scores.probability[rows]))
 
 
-@dataclass(frozen=True)
-class SplinkScorer:
+class SplinkScorer(Scorer):
     """EM and prediction by Splink in a database of one's choice."""
-
-    database: Database
-
-    def train(
-        self,
-        schema: Schema,
-        levels_by_pass: Mapping[str, Levels],
-        chance: Levels,
-        progress: Callable[[str], None],
-    ) -> Model:
-        """As `train`."""
-        return train(schema, levels_by_pass, chance, progress, self.database)
 
     def score(
         self, schema: Schema, model: Model, pass_id: str, levels: Levels, floor: float

@@ -91,7 +91,8 @@ class Sealer:
         self.run.progress.expect(sum(each.count for each in proven))
         chunks: dict[int, list[ComparedPairs]] = {}
         for wave in _waves(proven):
-            for number, part, left, right in self._sealed(proven, wave):
+            answers = self.run.federation.ask_both(self._asks(proven, wave), ahead=CHUNKS_AHEAD)
+            for (number, part), left, right in answers:
                 pairs = proven[number]
                 found = self._compare(pairs, part, left, right, sampled=ordered[number][1])
                 chunks.setdefault(number, []).append(found)
@@ -100,31 +101,15 @@ class Sealer:
         compared = [_joined(parts) for _, parts in sorted(chunks.items())]
         return [each for each in compared if {each.left, each.right} <= present]
 
-    def _sealed(
-        self, candidates: list[CandidatePairs], wave: list[_Chunk]
-    ) -> Iterator[tuple[int, slice, SealedRows, SealedRows]]:
-        """Chunks of different registry pairs, asked for at once, where both sides answered."""
-        one_side: dict[int, SealedRows] = {}
-        for (number, part, side), rows in self.run.federation.ask(
-            self._asks(candidates, wave), ahead=CHUNKS_AHEAD
-        ):
-            other = one_side.pop(number, None)
-            if other is not None:
-                yield number, part, other, rows
-            elif side == "left":
-                one_side[number] = rows
-
     def _asks(
         self, candidates: list[CandidatePairs], wave: list[_Chunk]
-    ) -> Iterator[Ask[tuple[int, slice, str], SealedRows]]:
+    ) -> Iterator[Ask[tuple[_Chunk, str], SealedRows]]:
+        """Both sides of chunks of different registry pairs, which are asked for at once."""
         for number, part in wave:
-            pairs = candidates[number]
             for side in ("left", "right"):
-                own, partner = pairs.sides(side)
-                card = self.run.federation.descriptions[partner].card
-                request = pairs.request(side, part, card)
+                own, request = candidates[number].request(self.run, side, part)
                 call = partial(_seal_at, self.run.linkage_id, self.run.epoch, request)
-                yield Ask(own, (number, part, side), call)
+                yield Ask(own, ((number, part), side), call)
 
     def _compare(
         self,

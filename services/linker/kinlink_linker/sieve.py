@@ -10,21 +10,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 from kinlink_core.encoding.record_tags import SEALED_TAG_BYTES
 from kinlink_core.encoding.sieve import SIEVE_BITS, distance_max
-from kinlink_core.wire import Refusal
+from kinlink_core.wire import Refusal, Shown
 
 from kinlink_linker.arrays import runs, slices_by_weight, slices_of
 from kinlink_linker.federation import Ask
-from kinlink_linker.peer import Islands, PairRequest, Shown
+from kinlink_linker.peer import Islands, PairRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-
-    from kinlink_core.runtime.cards import Card
 
     from kinlink_linker.candidates import PairIslands
     from kinlink_linker.domain import I64, U8, U32, Ids
@@ -101,20 +100,16 @@ class CandidatePairs:
         island, left, right = self.island[rows], self.left[rows], self.right[rows]
         return CandidatePairs(self.islands, island, left, right, proven)
 
-    def sides(self, side: str) -> tuple[str, str]:
-        """Names of the registry on a side and of its partner."""
-        left, right = self.islands.left, self.islands.right
-        return (left, right) if side == "left" else (right, left)
-
-    def request(self, side: str, part: slice, partner: Card) -> PairRequest:
-        """What a side is asked about some rows."""
+    def request(self, run: Run, side: str, part: slice) -> tuple[str, PairRequest]:
+        """Which registry stands on a side, and what it is asked about some rows."""
         named, index = np.unique(self.island[part], return_inverse=True)
         own, others = self.left[part], self.right[part]
-        shown = self.islands.shown_to_left
+        name, partner, shown = self.islands.left, self.islands.right, self.islands.shown_to_left
         if side != "left":
             own, others, shown = others, own, self.islands.shown_to_right
-        return PairRequest(
-            partner,
+            name, partner = partner, name
+        return name, PairRequest(
+            run.federation.descriptions[partner].card,
             self.islands.pass_index,
             Islands(shown.token[named], shown.partner_count[named], shown.proof[named]),
             own,
@@ -135,19 +130,14 @@ class Siever:
         kept = [_Kept(islands) for islands in found]
         sieved = [each for each in kept if self._limit(each) < SIEVE_BITS]
         self.run.progress.expect(sum(each.pairs for each in kept))
-        self._fetch(each.first() for each in sieved)
-        for each in sieved:
-            if each.near >= NEAR_SHARE_MIN * FIRST_PAIRS:
-                self._keep_all(each.others())
-        self._fetch(
-            chunk
-            for each in sieved
-            if each.near < NEAR_SHARE_MIN * FIRST_PAIRS
-            for chunk in each.others()
-        )
+        self._fetch(chunk for each in sieved for chunk in each.first())
+        far = {each for each in sieved if each.near < NEAR_SHARE_MIN * FIRST_PAIRS}
+        self._fetch(chunk for each in far for chunk in each.chunks(FIRST_PAIRS))
         for each in kept:
             if self._limit(each) >= SIEVE_BITS:
                 self._keep_all(each.chunks(0))
+            elif each not in far:
+                self._keep_all(each.chunks(FIRST_PAIRS))
         present = set(self.run.federation.present)
         return [
             each.candidates() for each in kept if {each.islands.left, each.islands.right} <= present
@@ -177,26 +167,8 @@ class Siever:
             self.run.progress.advance(len(chunk.rows_l))
 
     def _ask(self, chunk: _Chunk, side: str) -> Ask[tuple[_Chunk, str], SieveWords]:
-        islands = chunk.kept.islands
-        left, right = islands.left_handle[chunk.rows_l], islands.right_handle[chunk.rows_r]
-        if side == "left":
-            own, partner, shown, handles = islands.left, islands.right, islands.shown_to_left, left
-        else:
-            own, partner, shown, handles = (
-                islands.right,
-                islands.left,
-                islands.shown_to_right,
-                right,
-            )
-        named, index = np.unique(islands.left_island[chunk.rows_l], return_inverse=True)
-        request = PairRequest(
-            self.run.federation.descriptions[partner].card,
-            islands.pass_index,
-            Islands(shown.token[named], shown.partner_count[named], shown.proof[named]),
-            handles,
-            right if side == "left" else left,
-            index.astype(np.uint32),
-        )
+        pairs = chunk.kept.pairs_of(chunk.rows_l, chunk.rows_r)
+        own, request = pairs.request(self.run, side, slice(None))
         call = partial(_sieve_at, self.run.linkage_id, self.run.epoch, request)
         return Ask(own, (chunk, side), call)
 
@@ -228,16 +200,11 @@ class _Kept:
         size_r = np.bincount(self.islands.right_island, minlength=count)
         return int((size_l * size_r).sum())
 
-    def first(self) -> _Chunk:
-        """The pairs that are sieved before the others."""
-        nothing = np.empty(0, np.int64)
+    def first(self) -> Iterator[_Chunk]:
+        """The pairs that are sieved before the others, if there are any."""
         crossed = cross(self.islands.left_island, self.islands.right_island)
-        rows_l, rows_r = next(crossed, (nothing, nothing))
-        return _Chunk(self, rows_l[:FIRST_PAIRS], rows_r[:FIRST_PAIRS])
-
-    def others(self) -> Iterator[_Chunk]:
-        """The pairs after them."""
-        return self.chunks(FIRST_PAIRS)
+        for rows_l, rows_r in islice(crossed, 1):
+            yield _Chunk(self, rows_l[:FIRST_PAIRS], rows_r[:FIRST_PAIRS])
 
     def chunks(self, after: int) -> Iterator[_Chunk]:
         """All pairs but the first ones, as many at a time as fit a request."""
@@ -252,8 +219,13 @@ class _Kept:
         self.right.append(rows_r)
 
     def candidates(self) -> CandidatePairs:
-        rows_l = np.concatenate([np.empty(0, np.int64), *self.left])
-        rows_r = np.concatenate([np.empty(0, np.int64), *self.right])
+        return self.pairs_of(
+            np.concatenate([np.empty(0, np.int64), *self.left]),
+            np.concatenate([np.empty(0, np.int64), *self.right]),
+        )
+
+    def pairs_of(self, rows_l: I64, rows_r: I64) -> CandidatePairs:
+        """Pairs of members, by their rows."""
         return CandidatePairs(
             self.islands,
             self.islands.left_island[rows_l].astype(np.uint32),

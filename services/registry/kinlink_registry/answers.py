@@ -20,7 +20,6 @@ from kinlink_registry.absence import ABSENT
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import numpy.typing as npt
     from kinlink_core.encoding.schema import Pass
     from kinlink_core.runtime.cards import Card
     from kinlink_core.wire import (
@@ -133,6 +132,16 @@ def refine(node: Node, *, epoch: str, pass_index: int, level: int, tokens: Bytes
 
 
 @dataclass(frozen=True)
+class About:
+    """What a request about pairs is about: islands of one pass, towards one partner."""
+
+    epoch: str
+    card: Card
+    pass_index: int
+    claims: IslandRows
+
+
+@dataclass(frozen=True)
 class _Asked:
     """Pairs of a request inside proven islands, as one state of the vault has them."""
 
@@ -142,72 +151,45 @@ class _Asked:
     sieve: sieving.Sieve
 
 
-def _asked(
-    node: Node,
-    partners: Partners,
-    *,
-    epoch: str,
-    card: Card,
-    pass_index: int,
-    claims: IslandRows,
-    own_handles: Bytes,
-    partner_handles: Bytes,
-    island_index: npt.NDArray[np.uint32],
-) -> _Asked:
+def _asked(node: Node, partners: Partners, about: About, ask: SieveAsk) -> _Asked:
     """Look pairs up, and refuse those that are not live, not proven to meet, or decided."""
-    blocking_pass = _pass(node, pass_index)
+    blocking_pass = _pass(node, about.pass_index)
     with node.vault.reading() as session:
-        served = node.epochs.served(session, epoch)
-        partner = partners.admit(card, served)
+        served = node.epochs.served(session, about.epoch)
+        partner = partners.admit(about.card, served)
         checked = islands.check_claims(
             session,
             node.vault.cipher,
             served,
             partner,
-            claims,
-            pass_index=pass_index,
+            about.claims,
+            pass_index=about.pass_index,
             cap=node.cap(blocking_pass),
         )
-        located = islands.locate(session, served, own_handles)
-        refusal = islands.place_in_islands(located, checked, island_index, pass_index)
+        located = islands.locate(session, served, ask.own_handles)
+        refusal = islands.place_in_islands(located, checked, ask.island_index, about.pass_index)
         decisions.refuse(
             session,
             served,
             partner,
             refs=located.ref,
-            partner_handles=partner_handles,
+            partner_handles=ask.partner_handles,
             refusal=refusal,
         )
         islands.refuse_if_all(refusal)
         opened = node.shelf.fetch(session, served, located.ref[refusal == Refusal.ANSWERED])
-    rows = sealing.PairRows(located.ref, own_handles, partner_handles, island_index, refusal)
+    rows = sealing.PairRows(
+        located.ref, ask.own_handles, ask.partner_handles, ask.island_index, refusal
+    )
     sieve = sieving.Sieve(node.schema, blocking_pass, partner, checked, opened)
     return _Asked(served, partner, rows, sieve)
 
 
 def sieve(
-    node: Node,
-    partners: Partners,
-    *,
-    epoch: str,
-    card: Card,
-    pass_index: int,
-    claims: IslandRows,
-    ask: SieveAsk,
-    tags: bool,
+    node: Node, partners: Partners, about: About, ask: SieveAsk, *, tags: bool
 ) -> tuple[Partner, SieveRows]:
     """Sieve words of own handles in pairs inside proven islands; with `tags` what sealing needs."""
-    asked = _asked(
-        node,
-        partners,
-        epoch=epoch,
-        card=card,
-        pass_index=pass_index,
-        claims=claims,
-        own_handles=ask.handles,
-        partner_handles=ask.partner_handles,
-        island_index=ask.island_index,
-    )
+    asked = _asked(node, partners, about, ask)
     if not tags:
         return asked.partner, asked.sieve.words(asked.rows)
     with node.vault.writing() as session:
@@ -234,28 +216,10 @@ def exchange_decisions(
 
 
 def seal(
-    node: Node,
-    partners: Partners,
-    *,
-    linkage_id: str,
-    epoch: str,
-    card: Card,
-    pass_index: int,
-    claims: IslandRows,
-    ask: PairAsk,
+    node: Node, partners: Partners, about: About, ask: PairAsk, *, linkage_id: str
 ) -> tuple[Partner, SealedStream]:
     """One side of pairs that are proven to be near, each pair of records once in a linkage."""
-    asked = _asked(
-        node,
-        partners,
-        epoch=epoch,
-        card=card,
-        pass_index=pass_index,
-        claims=claims,
-        own_handles=ask.own_handles,
-        partner_handles=ask.partner_handles,
-        island_index=ask.island_index,
-    )
+    asked = _asked(node, partners, about, ask)
     rows, partner = asked.rows, asked.partner
     partner_tags = asked.sieve.refuse_unproven(rows, ask)
     with node.vault.writing() as session:

@@ -45,14 +45,16 @@ class Meetings:
         which = rows.answered()
         refs = np.ascontiguousarray(rows.refs[which], "<i4").view(np.uint8).reshape(-1, 4)
         pairs = columns.rows(np.concatenate([refs, partner_tags[which]], axis=1))
-        handles = np.concatenate([rows.own_handles[which], rows.partner_handles[which]], axis=1)
+        handles = columns.rows(
+            np.concatenate([rows.own_handles[which], rows.partner_handles[which]], axis=1)
+        )
         with self._lock:
             known = self._room(talk, len(pairs))
             met = [
                 known.setdefault(pair, both) if len(known) < self._pairs_max else known.get(pair)
-                for pair, both in zip(pairs, columns.rows(handles), strict=True)
+                for pair, both in zip(pairs, handles, strict=True)
             ]
-        for row, first, both in zip(which.tolist(), met, columns.rows(handles), strict=True):
+        for row, first, both in zip(which.tolist(), met, handles, strict=True):
             if first is None:
                 rows.refusal[row] = Refusal.OVER_QUOTA
             elif first != both:

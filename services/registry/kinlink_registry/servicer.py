@@ -179,11 +179,8 @@ class RegistryServicer(registry_pb2_grpc.RegistryServiceServicer):
         partner, rows = answers.sieve(
             self._node,
             self._partners,
-            epoch=request.epoch,
-            card=read_card(request.partner),
-            pass_index=request.pass_index,
-            claims=IslandRows.read(request.islands),
-            ask=SieveAsk.read(request),
+            _about(request),
+            SieveAsk.read(request),
             tags=request.tags,
         )
         stage = "distance" if request.tags else "sieve"
@@ -228,12 +225,9 @@ class RegistryServicer(registry_pb2_grpc.RegistryServiceServicer):
         partner, stream = answers.seal(
             self._node,
             self._partners,
+            _about(request),
+            PairAsk.read(request),
             linkage_id=read_text(request.linkage_id, "linkage_id"),
-            epoch=request.epoch,
-            card=read_card(request.partner),
-            pass_index=request.pass_index,
-            claims=IslandRows.read(request.islands),
-            ask=PairAsk.read(request),
         )
         self._account("StreamSealedPairs", "seal", request, partner.name, stream.refusal)
         header = stream_pb2.StreamHeader(epoch=request.epoch, rows=stream.rows)
@@ -356,3 +350,12 @@ class RegistryServicer(registry_pb2_grpc.RegistryServiceServicer):
 
     def _audit(self, action: str, **fields: Any) -> None:
         self._node.audit.write(action, str(caller()), **fields)
+
+
+def _about(request: pb.StreamSieveRequest | pb.StreamSealedPairsRequest) -> answers.About:
+    return answers.About(
+        request.epoch,
+        read_card(request.partner),
+        request.pass_index,
+        IslandRows.read(request.islands),
+    )

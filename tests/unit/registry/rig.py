@@ -24,6 +24,7 @@ from kinlink_core.wire import (
     ProofRows,
     RefinedRows,
     SealedRows,
+    Shown,
     SieveRows,
     TaggedSieveRows,
     TokenRows,
@@ -230,7 +231,7 @@ class Linker:
             partner=asked.card,
             pass_index=asked.pass_index,
             islands=asked.islands(),
-            handles=asked.own.tobytes(),
+            own_handles=asked.own.tobytes(),
             partner_handles=asked.theirs.tobytes(),
             island_index=asked.index().tobytes(),
             tags=tags,
@@ -247,12 +248,10 @@ class Linker:
             theirs = asked.partner.sieve(asked.mirrored(self), tags=True)
             assert isinstance(theirs, TaggedSieveRows)
         except KinlinkError:
-            proven = Proven.nothing(len(asked.own))
+            proven = nothing_shown(len(asked.own))
         else:
             distances = np.bitwise_count(own ^ theirs.word)
-            proven = Proven(
-                distances, prove_distances(own, theirs.distance_tags), theirs.record_tag
-            )
+            proven = Shown(distances, prove_distances(own, theirs.distance_tags), theirs.record_tag)
         return dataclasses.replace(asked, proven=proven)
 
     def seal(self, asked: Asked, linkage_id: str = "linkage") -> SealedRows:
@@ -352,27 +351,15 @@ class Feed:
         return found
 
 
-@dataclass(frozen=True)
-class Proven:
-    """What a registry is shown of pairs that it is to seal."""
-
-    distances: np.ndarray
-    distance_proofs: np.ndarray
-    partner_tags: np.ndarray
-
-    @classmethod
-    def nothing(cls, rows: int) -> Proven:
-        return cls(
-            np.zeros(rows, np.uint8),
-            np.zeros(rows, np.uint32),
-            np.zeros((rows, SEALED_TAG_BYTES), np.uint8),
+def nothing_shown(rows: int) -> Shown:
+    """What proves nothing."""
+    return Shown.read(
+        pb.StreamSealedPairsRequest(
+            distances=bytes(rows),
+            distance_proofs=bytes(4 * rows),
+            partner_tags=bytes(SEALED_TAG_BYTES * rows),
         )
-
-    def only(self, rows: np.ndarray) -> Proven:
-        return Proven(self.distances[rows], self.distance_proofs[rows], self.partner_tags[rows])
-
-    def packed(self) -> dict[str, bytes]:
-        return {name: column.tobytes() for name, column in dataclasses.asdict(self).items()}
+    )
 
 
 @dataclass
@@ -388,7 +375,7 @@ class Asked:
     theirs: np.ndarray
     partner: Linker
     island: np.ndarray | None = None
-    proven: Proven | None = None
+    proven: Shown | None = None
 
     def only(self, rows: np.ndarray) -> Asked:
         """Some pairs, in the islands of before."""

@@ -420,7 +420,7 @@ class StreamSieveRequest(_message.Message):
     PARTNER_FIELD_NUMBER: _builtins.int
     PASS_INDEX_FIELD_NUMBER: _builtins.int
     ISLANDS_FIELD_NUMBER: _builtins.int
-    HANDLES_FIELD_NUMBER: _builtins.int
+    OWN_HANDLES_FIELD_NUMBER: _builtins.int
     ISLAND_INDEX_FIELD_NUMBER: _builtins.int
     PARTNER_HANDLES_FIELD_NUMBER: _builtins.int
     TAGS_FIELD_NUMBER: _builtins.int
@@ -428,8 +428,8 @@ class StreamSieveRequest(_message.Message):
     linkage_id: _builtins.str
     epoch: _builtins.str
     pass_index: _builtins.int
-    handles: _builtins.bytes
-    """16 bytes, own handles"""
+    own_handles: _builtins.bytes
+    """16 bytes"""
     island_index: _builtins.bytes
     """uint32, index into `islands`"""
     partner_handles: _builtins.bytes
@@ -452,7 +452,7 @@ class StreamSieveRequest(_message.Message):
         partner: _profile_pb2.RegistryCard | None = ...,
         pass_index: _builtins.int = ...,
         islands: Global___IslandColumns | None = ...,
-        handles: _builtins.bytes = ...,
+        own_handles: _builtins.bytes = ...,
         island_index: _builtins.bytes = ...,
         partner_handles: _builtins.bytes = ...,
         tags: _builtins.bool = ...,
@@ -460,7 +460,7 @@ class StreamSieveRequest(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["islands", b"islands", "partner", b"partner"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "handles", b"handles", "island_index", b"island_index", "islands", b"islands", "linkage_id", b"linkage_id", "partner", b"partner", "partner_handles", b"partner_handles", "pass_index", b"pass_index", "purpose", b"purpose", "tags", b"tags"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "island_index", b"island_index", "islands", b"islands", "linkage_id", b"linkage_id", "own_handles", b"own_handles", "partner", b"partner", "partner_handles", b"partner_handles", "pass_index", b"pass_index", "purpose", b"purpose", "tags", b"tags"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
