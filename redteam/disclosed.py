@@ -7,7 +7,6 @@ epoch.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +16,7 @@ from kinlink_core.encoding.chance import CHANCE_PAIRS_MAX
 from kinlink_linker.job import SAMPLE_MIN
 from kinlink_linker.score import score, train
 
+from redteam.keyed import some_seeds
 from redteam.meetings import LEFT, RIGHT, measure, sealed_side
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def _chance_levels(
     left, right = rng.integers(0, population.records, (2, count))
     apart = population.registry[left] != population.registry[right]
     left, right = left[apart], right[apart]
-    seeds = [os.urandom(32) for _ in left]
+    seeds = some_seeds(rng, len(left))
     sides = [
         sealed_side(
             schema,

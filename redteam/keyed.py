@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from kinlink_core.encoding import keys
 from kinlink_core.encoding.encode import Encoder, split_fixed
+from kinlink_core.encoding.prf import BLOCK_BYTES, Prf
 
 from redteam.encoded import EPOCH, FEDERATION
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from kinlink_core.encoding.encode import Column, FixedParts
+    from kinlink_core.encoding.prf import Seeds
     from kinlink_core.encoding.schema import Schema
 
     from redteam.encoded import Bytes
@@ -67,3 +69,9 @@ def sample(rng: np.random.Generator, left: Bytes, right: Bytes) -> Bytes:
     choice = rng.integers(0, 8, bits.shape[:2])
     chosen: Bytes = np.take_along_axis(bits, choice[:, :, None], axis=2)[:, :, 0]
     return chosen
+
+
+def some_seeds(rng: np.random.Generator, count: int) -> Seeds:
+    """What is drawn for so many pairs of registries that nobody is."""
+    blocks = rng.integers(0, 256, (count, BLOCK_BYTES), np.uint8)
+    return Prf(rng.bytes(keys.KEY_BYTES)).islands(blocks)

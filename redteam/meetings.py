@@ -14,8 +14,15 @@ import numpy as np
 import numpy.typing as npt
 from kinlink_core.encoding import keys
 from kinlink_core.encoding.encode import split_fixed
+from kinlink_core.encoding.prf import Prf
 from kinlink_core.encoding.seal import SAMPLE_BYTES, TAG_BYTES, digest_columns, seal_pairs
-from kinlink_core.encoding.sieve import NO_SIEVE, distance_max, open_bits, short_sketches
+from kinlink_core.encoding.sieve import (
+    NO_SIEVE,
+    distance_max,
+    open_bits,
+    places,
+    short_sketches,
+)
 from kinlink_linker.compare import compare
 from kinlink_linker.duck import DuckLimits
 from kinlink_linker.islands import TokenRows, split_rows
@@ -23,6 +30,7 @@ from kinlink_linker.seal import SAMPLED_ONE_IN
 
 if TYPE_CHECKING:
     from kinlink_core.encoding.encode import Column
+    from kinlink_core.encoding.prf import Seeds
     from kinlink_core.encoding.schema import Schema
     from kinlink_core.encoding.seal import SealedBatch
     from kinlink_linker.islands import Split
@@ -36,8 +44,10 @@ PAIRS_SEALED_AT_ONCE: Final = 4_096
 MISSING: Final = 0xFFFF
 
 # Every vault has a null key of its own: what both sides lack must not look equal.
-LEFT: Final = b"null key of the left vault"
-RIGHT: Final = b"null key of the right vault"
+LEFT: Final = b"null key of the left vault".ljust(keys.KEY_BYTES)
+RIGHT: Final = b"null key of the right vault".ljust(keys.KEY_BYTES)
+# One for all pairs of registries, whose islands differ: what is drawn is as random.
+_DRAWS: Final = Prf(b"draws of the red team".ljust(keys.KEY_BYTES))
 
 
 @dataclass(frozen=True)
@@ -202,10 +212,8 @@ def seal(
     for start in range(0, max(pairs.count, 1), PAIRS_SEALED_AT_ONCE):
         part = slice(start, start + PAIRS_SEALED_AT_ONCE)
         left, right = pairs.left[part], pairs.right[part]
-        handles = np.concatenate([secrets.handle[left], secrets.handle[right]], axis=1)
-        seeds = keys.pair_seeds(
-            [keys.seal_key(key) for key in island_keys(encoded, left, right)], _each(handles)
-        )
+        blocks = _island_blocks(encoded, left, right)
+        seeds = _DRAWS.pairs(blocks, secrets.handle[left], secrets.handle[right])
         sides = [
             sealed_side(
                 schema,
@@ -230,7 +238,7 @@ def sealed_side(
     secrets: Secrets,
     values: dict[str, Column],
     *,
-    seeds: list[bytes],
+    seeds: Seeds,
     record: I64,
     null_key: bytes,
 ) -> SealedBatch:
@@ -263,8 +271,8 @@ def measure(schema: Schema, left: SealedBatch, right: SealedBatch) -> tuple[np.n
     )
 
 
-def island_keys(encoded: Encoded, left: I64, right: I64) -> list[bytes]:
-    """IK_AB of each pair of rows, each distinct one derived once."""
+def _island_blocks(encoded: Encoded, left: I64, right: I64) -> Bytes:
+    """IK_AB of each pair of rows, each distinct one derived once; (n, 16)."""
     rows, secrets = encoded.rows, encoded.secrets
     known: dict[tuple[int, int, int], bytes] = {}
     found = []
@@ -275,9 +283,9 @@ def island_keys(encoded: Encoded, left: I64, right: I64) -> list[bytes]:
         name = (token, one, other)
         if name not in known:
             blocking_key = secrets.blocking_key[token].tobytes()
-            known[name] = keys.pair_island_key(secrets.pair_keys[one, other], blocking_key)
+            known[name] = keys.island_block(secrets.pair_keys[one, other], blocking_key)
         found.append(known[name])
-    return found
+    return np.frombuffer(b"".join(found), np.uint8).reshape(-1, keys.ISLAND_BYTES)
 
 
 def _sieve(schema: Schema, encoded: Encoded, left: I64, right: I64) -> npt.NDArray[np.uint8]:
@@ -286,13 +294,13 @@ def _sieve(schema: Schema, encoded: Encoded, left: I64, right: I64) -> npt.NDArr
         raise ValueError("this view was made without sketches")
     sketches = split_fixed(schema, secrets.fixed).record_sketch
     # What the words' XOR shows is how far the short sketches of the two sides are apart.
-    sieve_keys = [keys.sieve_key(key) for key in island_keys(encoded, left, right)]
+    blocks = _island_blocks(encoded, left, right)
     both = sketches[secrets.record[left]] ^ sketches[secrets.record[right]]
     distance = np.zeros(len(left), np.uint8)
     for index in np.unique(encoded.rows.pass_index[left]).tolist():
         of_pass = np.flatnonzero(encoded.rows.pass_index[left] == index)
-        chosen = [sieve_keys[row] for row in of_pass.tolist()]
-        short = short_sketches(chosen, both[of_pass], open_bits(schema, schema.passes[index]))
+        positions = open_bits(schema, schema.passes[index])
+        short = short_sketches(both[of_pass], places(_DRAWS.islands(blocks[of_pass]), positions))
         distance[of_pass] = short.sum(axis=1, dtype=np.uint8)
     return distance
 
@@ -332,10 +340,6 @@ def _islands(split: Split) -> Islands:
 
 def _number(ids: npt.NDArray[np.uint64]) -> I64:
     return ids[:, 0].astype(np.int64)
-
-
-def _each(ids: Bytes) -> list[bytes]:
-    return [row.tobytes() for row in ids]
 
 
 assert SAMPLE_BYTES * 8 < MISSING  # noqa: S101 - a distance is never taken for "missing"

@@ -17,7 +17,7 @@ import numpy as np
 from kinlink_core.encoding import keys
 from kinlink_core.encoding.seal import digest_columns, seal_pairs
 
-from redteam.keyed import Known, sample
+from redteam.keyed import Known, sample, some_seeds
 from redteam.results import Result, about
 from redteam.view import shipped_schema
 
@@ -66,11 +66,11 @@ def run(setting: Setting) -> list[Result]:
 
 def _sealed(known: Known, names: list[str], chosen: I64) -> Bytes:
     """One side of pairs, sealed by the registries' function; (n, 128) bits."""
-    pair_keys = [keys.expand(b"pair", number.to_bytes(4, "big")) for number in range(len(chosen))]
+    seeds = some_seeds(np.random.default_rng(0), len(chosen))
     values = {FIELD: [names[i] for i in chosen.tolist()]}
     columns = [values.get(field.name, [None] * len(chosen)) for field in known.schema.fields]
     digests = digest_columns(known.schema, columns)
-    batch = seal_pairs(known.schema, pair_keys, known.fixed(values), digests, bytes(32))
+    batch = seal_pairs(known.schema, seeds, known.fixed(values), digests, bytes(32))
     index = [field.name for field in known.schema.fields].index(FIELD)
     sketch = batch.fields[index].sketch
     if sketch is None:

@@ -23,7 +23,7 @@ from unittest.mock import patch
 import numpy as np
 from kinlink_core.errors import KinlinkError
 from kinlink_core.wire import Refusal
-from kinlink_registry import islands, rounds
+from kinlink_registry import claims, rounds
 
 from redteam.asker import ids, meet
 from redteam.population import make
@@ -161,7 +161,7 @@ def _stale_proofs(
     held = right.feed().held(asked.pass_index)
     lost = np.array([asked.tokens[island].tobytes() not in held for island in asked.island])
     today = _answered(left, asked, lost)
-    with patch.object(islands, "today", return_value=islands.today() + DAYS_LATER):
+    with patch.object(claims, "today", return_value=claims.today() + DAYS_LATER):
         return today, _answered(left, asked, lost)
 
 

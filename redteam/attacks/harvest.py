@@ -17,10 +17,17 @@ import numpy as np
 import numpy.typing as npt
 from kinlink_core.encoding import keys
 from kinlink_core.encoding.encode import split_fixed
-from kinlink_core.encoding.sieve import SIEVE_BITS, open_bits, short_sketches, sieve_words
+from kinlink_core.encoding.prf import Prf
+from kinlink_core.encoding.sieve import (
+    SIEVE_BITS,
+    open_bits,
+    places,
+    short_sketches,
+    sieve_words,
+)
 from kinlink_core.encoding.sketch import SKETCH_BYTES
 
-from redteam.keyed import Known
+from redteam.keyed import Known, some_seeds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,31 +98,25 @@ def _harvest(
         registry = int(view.rows.registry[row])
         pair = (min(colluder, registry), max(colluder, registry))
         blocking_key = secrets.blocking_key[view.rows.token[row]].tobytes()
-        key = keys.sieve_key(keys.pair_island_key(secrets.pair_keys[pair], blocking_key))
-        sample_key = rng.bytes(keys.KEY_BYTES) if drawn_anew else key
-        own, invented = secrets.handle[row].tobytes(), rng.bytes(keys.HANDLE_BYTES)
-        handles = invented + own if colluder < registry else own + invented
+        prf = Prf(keys.draw_key(secrets.pair_keys[pair]))
+        block = _one(keys.island_block(secrets.pair_keys[pair], blocking_key))
+        own, invented = secrets.handle[[row]], _one(rng.bytes(keys.HANDLE_BYTES))
+        handles = (invented, own) if colluder < registry else (own, invented)
+        seeds = prf.pairs(block, *handles)
         blocking_pass = view.schema.passes[view.rows.pass_index[row]]
         positions = open_bits(view.schema, blocking_pass)
-        short = short_sketches([sample_key], sketch, positions)
-        answered = _bits(sieve_words([key + handles], short))[0]
-        shown = _bits(sieve_words([key + handles] * len(units), units))
+        looked_at = places(some_seeds(rng, 1) if drawn_anew else prf.islands(block), positions)
+        answered = _bits(sieve_words(seeds, short_sketches(sketch, looked_at)))[0]
+        shown = _bits(sieve_words(seeds.take(np.zeros(len(units), np.int64)), units))
         place = (shown[1:] ^ shown[0]).argmax(axis=1)
-        source = _sources(sample_key, positions)
+        source = looked_at[0] // 8 * 8 + 7 - looked_at[0] % 8
         bits[source] = (answered ^ shown[0])[place]
         seen[source] = True
     return bits, seen
 
 
-def _sources(sample_key: bytes, positions: I64) -> I64:
-    """Which bit of a record sketch each bit of a short one is."""
-    place = np.arange(SKETCH_BYTES * 8)
-    digits = np.arange(int(place[-1]).bit_length())
-    # Sketch k has the bits whose number has binary digit k; so short ones spell the numbers out.
-    spelled = np.packbits((place >> digits[:, None] & 1).astype(np.uint8), axis=1)
-    short = short_sketches([sample_key] * len(digits), spelled, positions)
-    found: I64 = (short.astype(np.int64) << digits[:, None]).sum(axis=0)
-    return found
+def _one(block: bytes) -> Bytes:
+    return np.frombuffer(block, np.uint8).reshape(1, -1)
 
 
 def _bits(words: npt.NDArray[np.uint64]) -> Bytes:

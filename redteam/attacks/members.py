@@ -26,18 +26,20 @@ from kinlink_core.encoding.sieve import (
     SIEVE_BITS,
     distance_max,
     open_bits,
+    places,
     short_sketches,
     sieve_words,
 )
 from scipy.stats import binom
 
-from redteam.keyed import Known
+from redteam.keyed import Known, some_seeds
 from redteam.population import FIELDS
 from redteam.results import Result
 from redteam.view import shipped_schema
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+    from kinlink_core.encoding.prf import Seeds
 
     from redteam.encoded import Bytes
     from redteam.population import Population
@@ -111,10 +113,10 @@ class _Island:
 
     def read_words(self) -> npt.NDArray[np.float64]:
         """Candidates by how well they fit the twelfth word, all words under one key."""
-        key, pair = self.rng.bytes(32), self.rng.bytes(32)
         size = len(self.members)
-        short = short_sketches([key] * size, self.records[self.members], self.positions)
-        words = sieve_words([key + pair] * size, short)
+        one_key = some_seeds(self.rng, 1).take(np.zeros(size, np.int64))
+        short = short_sketches(self.records[self.members], places(one_key, self.positions))
+        words = sieve_words(one_key, short)
         bits = np.unpackbits(words.view(np.uint8).reshape(size, -1), axis=1)
         every = np.unpackbits(self.records, axis=1)
         teachers, taught = every[CANDIDATES:], bits[1:]
@@ -131,12 +133,11 @@ class _Island:
         """Candidates by the sieve distance of the twelfth to each known partner, and that."""
         likely = np.zeros((PARTNERS, CANDIDATES))
         distance = np.zeros(PARTNERS, np.int64)
-        island = self.rng.bytes(32)
+        looked_at = places(some_seeds(self.rng, 1), self.positions)[[0, 0]]
         shown = np.unpackbits(self.records, axis=1, bitorder="little")[:, self.positions]
         for row, partner in enumerate(range(CANDIDATES, CANDIDATES + PARTNERS)):
-            key, pair = self.rng.bytes(32), self.rng.bytes(32)
-            short = short_sketches([island] * 2, self.records[[TWELFTH, partner]], self.positions)
-            one, other = sieve_words([key + pair] * 2, short)
+            short = short_sketches(self.records[[TWELFTH, partner]], looked_at)
+            one, other = sieve_words(some_seeds(self.rng, 1).take(np.zeros(2, np.int64)), short)
             expected = np.clip((shown[:CANDIDATES] ^ shown[partner]).mean(axis=1), 1e-3, 1 - 1e-3)
             distance[row] = np.bitwise_count(one ^ other)
             likely[row] = binom.logpmf(distance[row], SIEVE_BITS, expected)
@@ -146,10 +147,8 @@ class _Island:
         """Candidates by the sealed distances of the twelfth to each known partner."""
         fields = [field.name for field in known.schema.fields if field.has_sketch]
         partners = range(CANDIDATES, CANDIDATES + PARTNERS)
-        pair_keys = [self.rng.bytes(32) for _ in partners]
-        sides = [
-            self._sealed(known, pair_keys, rows) for rows in ([TWELFTH] * PARTNERS, [*partners])
-        ]
+        seeds = some_seeds(self.rng, len(partners))
+        sides = [self._sealed(known, seeds, rows) for rows in ([TWELFTH] * PARTNERS, [*partners])]
         likely = np.zeros((PARTNERS, CANDIDATES))
         for number, name in enumerate(fields):
             index = [field.name for field in known.schema.fields].index(name)
@@ -162,11 +161,11 @@ class _Island:
                 likely[row] += binom.logpmf(seen[row], one.shape[1] * 8, expected)
         return likely
 
-    def _sealed(self, known: Known, pair_keys: list[bytes], rows: list[int]) -> list[Bytes]:
+    def _sealed(self, known: Known, seeds: Seeds, rows: list[int]) -> list[Bytes]:
         values = {name: [column[i] for i in rows] for name, column in self.values.items()}
         columns = [values[field.name] for field in known.schema.fields]
         digests = digest_columns(known.schema, columns)
-        batch = seal_pairs(known.schema, pair_keys, known.fixed(values), digests, bytes(32))
+        batch = seal_pairs(known.schema, seeds, known.fixed(values), digests, bytes(32))
         nothing = np.empty((len(rows), 0), np.uint8)
         return [nothing if each.sketch is None else each.sketch for each in batch.fields]
 

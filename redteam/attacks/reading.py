@@ -24,6 +24,7 @@ from redteam.results import Result
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+    from kinlink_core.encoding.prf import Seeds
     from kinlink_core.encoding.schema import Schema
 
     from redteam.asker import Asker
@@ -50,14 +51,15 @@ def run(setting: Setting) -> list[Result]:
         victim, colluder = (askers[name] for name in population.names)
         shown = victim.chance(colluder.card, colluder.profile().records)[0].batch
         insider = _Insider(colluder, population)
-        pair_keys = insider.pair_keys(victim)[:rows]
+        seeds = insider.seeds(victim)
+        seeds = seeds.take(np.arange(min(rows, len(seeds))))
         chosen = np.random.default_rng(setting.seed).choice(
-            np.flatnonzero(population.registry == 0), len(pair_keys)
+            np.flatnonzero(population.registry == 0), len(seeds)
         )
-        whole = insider.sealed(pair_keys, chosen)
-        people, values = insider.opened(pair_keys, shown)
-        first, _ = insider.opened(pair_keys, whole)
-    place = f"{PEOPLE} people, 2 real registries, {len(pair_keys)} rows"
+        whole = insider.sealed(seeds, chosen)
+        people, values = insider.opened(seeds, shown)
+        first, _ = insider.opened(seeds, whole)
+    place = f"{PEOPLE} people, 2 real registries, {len(seeds)} rows"
     return [
         Result("X11", "chance pairs opened by the partner", place, setting.seed,
                "rows read as a person", people, TARGET, first, CLASSICAL_MIN,
@@ -80,33 +82,33 @@ class _Insider:
             self._epoch = self._node.epochs.served(session, self._epoch_name)
         self._fixed = self._epoch.encoder.encode(population.values).fixed
 
-    def pair_keys(self, victim: Asker) -> list[bytes]:
-        """The keys of the draw with another registry, as its partner derives them."""
+    def seeds(self, victim: Asker) -> Seeds:
+        """The seeds of the draw with another registry, as its partner derives them."""
         described = victim.profile()
         partner = self._node.partners().admit(read_card(described.card), self._epoch)
         drawn = chance.drawn(
             self._node.vault, self._epoch, partner, self._node.name, described.records
         )
-        return drawn.pair_keys
+        return drawn.seeds
 
-    def sealed(self, pair_keys: list[bytes], records: npt.NDArray[np.int64]) -> SealedBatch:
-        """Records of the list, each under a key."""
+    def sealed(self, seeds: Seeds, records: npt.NDArray[np.int64]) -> SealedBatch:
+        """Records of the list, each under a seed."""
         values = self._population.values
         columns = [[values[field.name][i] for i in records] for field in self._schema.fields]
         digests = digest_columns(self._schema, columns)
-        return seal_pairs(self._schema, pair_keys, self._fixed[records], digests, bytes(32))
+        return seal_pairs(self._schema, seeds, self._fixed[records], digests, bytes(32))
 
-    def opened(self, pair_keys: list[bytes], shown: SealedBatch) -> tuple[float, float]:
+    def opened(self, seeds: Seeds, shown: SealedBatch) -> tuple[float, float]:
         """Share of rows that are a person of the list, and of values that somebody there has."""
         everyone = np.arange(self._population.records)
         people, values, present = 0, 0, 0
-        for row, key in enumerate(pair_keys):
-            tried = self.sealed([key] * len(everyone), everyone)
+        for row in range(len(seeds)):
+            tried = self.sealed(seeds.take(np.full(len(everyone), row)), everyone)
             here, fits = _fits(tried, shown, row)
             people += int(here.sum() >= FIELDS_MIN and bool(fits[:, here].all(axis=1).any()))
             values += int(fits[:, here].any(axis=0).sum())
             present += int(here.sum())
-        return people / len(pair_keys), values / max(present, 1)
+        return people / len(seeds), values / max(present, 1)
 
 
 def _fits(tried: SealedBatch, shown: SealedBatch, row: int) -> tuple[Fits, Fits]:

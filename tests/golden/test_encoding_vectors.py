@@ -16,10 +16,17 @@ import numpy as np
 from kinlink_core.encoding import chance, keys
 from kinlink_core.encoding.encode import Encoder, split_fixed
 from kinlink_core.encoding.normalize import normalize_column
+from kinlink_core.encoding.prf import Prf
 from kinlink_core.encoding.record_tags import seal_record_tags
 from kinlink_core.encoding.schema import parse_schema
 from kinlink_core.encoding.seal import digest_columns, seal_pairs
-from kinlink_core.encoding.sieve import distance_tags, open_bits, short_sketches, sieve_words
+from kinlink_core.encoding.sieve import (
+    distance_tags,
+    open_bits,
+    places,
+    short_sketches,
+    sieve_words,
+)
 
 VECTORS = Path(__file__).parent / "encoding_v1.json"
 SCHEMA_TEXT = """
@@ -58,19 +65,23 @@ def vectors() -> dict[str, Any]:
     batch = Encoder(schema, schedule).encode(columns)
     parts = split_fixed(schema, batch.fixed)
     bk = bytes(batch.blocking.key[0])
-    handles = [bytes([i]) * keys.HANDLE_BYTES for i in (1, 2)]
-    island = keys.pair_island_key(b"K" * 32, bk)
-    pairs = [b"".join(handles)] * 2
-    seal_seeds = keys.pair_seeds([keys.seal_key(island)] * 2, pairs)
-    seeds = keys.pair_seeds([keys.sieve_key(island)] * 2, pairs)
+    handles = [np.full((2, keys.HANDLE_BYTES), i, np.uint8) for i in (1, 2)]
+    island = np.frombuffer(keys.island_block(b"K" * 32, bk) * 2, np.uint8).reshape(2, -1)
+    prf = Prf(keys.draw_key(b"K" * 32))
+    seeds = prf.pairs(island, *handles)
     values = [columns[field.name] for field in schema.fields]
-    sealed = seal_pairs(schema, seal_seeds, batch.fixed, digest_columns(schema, values), b"n" * 32)
-    short = short_sketches(
-        [keys.sieve_key(island)] * 2, parts.record_sketch, open_bits(schema, schema.passes[0])
-    )
+    sealed = seal_pairs(schema, seeds, batch.fixed, digest_columns(schema, values), b"n" * 32)
+    looked_at = places(prf.islands(island), open_bits(schema, schema.passes[0]))
+    short = short_sketches(parts.record_sketch, looked_at)
     words = sieve_words(seeds, short)
     names = np.frombuffer(b"t" * 16 + b"u" * 16, np.uint8).reshape(2, 16)
-    drawn = chance.draw(schedule, b"K" * 32, "a", [bytes([i]) * 16 for i in range(20)], 10)
+    drawn = chance.draw(
+        schedule,
+        b"K" * 32,
+        "a",
+        np.arange(320, dtype=np.uint16).astype(np.uint8).reshape(20, 16),
+        10,
+    )
     return {
         "canonical": columns,
         "context": context.to_bytes().hex(),
@@ -78,9 +89,10 @@ def vectors() -> dict[str, Any]:
         "tokens": [bytes(t).hex() for t in batch.blocking.token],
         "levels": batch.blocking.level.tolist(),
         "proof": keys.membership_proof(bk, "shaanxi", 3, 20_780).hex(),
-        "island_key": island.hex(),
-        "sieve_key": keys.sieve_key(island).hex(),
-        "seal_key": keys.seal_key(island).hex(),
+        "island": island[0].tobytes().hex(),
+        "draw_key": keys.draw_key(b"K" * 32).hex(),
+        "seeds": seeds.state.astype("<u8").tobytes().hex(),
+        "places": looked_at.tolist(),
         "field_keys": {f.name: schedule.field_key(f.name).hex() for f in schema.fields},
         "sketches": [[digest(bytes(s)) for s in row] for row in parts.sketches],
         "record_sketches": [digest(bytes(s)) for s in parts.record_sketch],
@@ -102,7 +114,7 @@ def vectors() -> dict[str, Any]:
             for side, of_left in (("left", True), ("right", False))
         },
         "chance_index": drawn.index[:20].tolist(),
-        "chance_keys": digest(b"".join(drawn.pair_keys)),
+        "chance_draws": digest(drawn.seeds.draw(b"x", 16).tobytes()),
     }
 
 

@@ -103,10 +103,13 @@ def prove(node: Node, *, epoch: str, pass_index: int, tokens: Bytes) -> ProofRow
     """Own counts and proofs under tokens."""
     blocking_pass = _pass(node, pass_index)
     with node.vault.reading() as session:
+        served = node.epochs.served(session, epoch)
         counts, proofs = islands.prove(
             session,
             node.vault.cipher,
-            node.epochs.served(session, epoch),
+            node.claims,
+            served,
+            live=node.directory.live(session, served),
             own=node.name,
             pass_index=pass_index,
             cap=node.cap(blocking_pass),
@@ -157,16 +160,19 @@ def _asked(node: Node, partners: Partners, about: About, ask: SieveAsk) -> _Aske
     with node.vault.reading() as session:
         served = node.epochs.served(session, about.epoch)
         partner = partners.admit(about.card, served)
+        live = node.directory.live(session, served)
         checked = islands.check_claims(
             session,
             node.vault.cipher,
+            node.claims,
             served,
-            partner,
-            about.claims,
+            live=live,
+            partner=partner,
+            claims=about.claims,
             pass_index=about.pass_index,
             cap=node.cap(blocking_pass),
         )
-        located = islands.locate(session, served, ask.own_handles)
+        located = islands.locate(session, served, live, ask.own_handles)
         refusal = islands.place_in_islands(located, checked, ask.island_index, about.pass_index)
         decisions.refuse(
             session,
@@ -260,8 +266,17 @@ def disclose(
     with node.vault.writing() as session:
         served = node.epochs.served(session, epoch)
         partner = partners.admit(card, served)
+        live = node.directory.live(session, served)
         answers = disclosure.disclose(
-            session, node.vault.cipher, served, partner, node.policy, asker=asker, asked=asked
+            session,
+            node.vault.cipher,
+            node.claims,
+            served,
+            located=islands.locate(session, served, live, asked.own_handles),
+            partner=partner,
+            policy=node.policy,
+            asker=asker,
+            asked=asked,
         )
     islands.refuse_if_all(answers.refusal)
     return partner, answers

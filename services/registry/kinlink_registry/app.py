@@ -158,7 +158,7 @@ class _Housekeeper(threading.Thread):
         self._node.vault.revive()
         self._node.epochs.sync(self._stopped, after_batch=self._tend)
         with self._node.vault.reading() as session:
-            self._node.shelf.keep_only(self._node.epochs.encoded(session))
+            self._node.keep_only(self._node.epochs.encoded(session))
         self._tend()
 
     def _tend(self) -> None:

@@ -92,8 +92,7 @@ def restore(node: Node, path: Path) -> int:
         ) from error
     finally:
         remove(draft)
-    node.shelf.clear()
-    node.meetings.clear()
+    node.forget()
     node.epochs.sync()
     node.audit.write("restore", "operator/local", records=records)
     return records

@@ -12,7 +12,6 @@ colludes with the linker and opens what is sealed towards it finds values, but n
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,7 @@ import numpy.typing as npt
 from kinlink_core.encoding import keys
 from kinlink_core.encoding.chance import draw
 from kinlink_core.encoding.encode import join_fixed, split_fixed
+from kinlink_core.encoding.prf import Prf
 from kinlink_core.encoding.seal import TagDigests, seal_pairs
 from kinlink_core.encoding.sketch import SKETCH_BYTES
 from kinlink_core.wire import Refusal, SealedRows
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from kinlink_core.encoding.chance import ChanceDraw
+    from kinlink_core.encoding.prf import Seeds
     from kinlink_core.encoding.schema import Schema
 
     from kinlink_registry.columns import Bytes
@@ -54,7 +55,7 @@ class Drawn:
 
     refs: Refs  # GONE where the drawn version is
     versions: Refs
-    pair_keys: list[bytes]
+    seeds: Seeds  # of the pairs
 
 
 def round_rows(own_records: int, partner_records: int) -> int:
@@ -74,10 +75,9 @@ def drawn(vault: Vault, epoch: Epoch, partner: Partner, own: str, partner_record
             [epoch.id],
         )
         refs, versions = columns.numbers(live["ref"]), columns.numbers(live["version"])
-        local_keys = columns.rows(columns.matrix(live["local_key"]))
+        names = vault.cipher.record_names(columns.matrix(live["local_key"]))
         rows = round_rows(len(refs), partner_records)
-        tags = [vault.cipher.record_tag(key, 0) for key in local_keys]
-        found = _draw(epoch, partner, own, tags, rows)
+        found = _draw(epoch, partner, own, names, rows)
         chosen = found.index
         _write_down(session, epoch, partner, rows, refs=refs[chosen], versions=versions[chosen])
         pinned = session.table(
@@ -86,11 +86,11 @@ def drawn(vault: Vault, epoch: Epoch, partner: Partner, own: str, partner_record
             " WHERE epoch_id = ? AND partner = ? AND round_rows = ? ORDER BY position",
             [epoch.id, partner.name, rows],
         )
-    count = len(found.pair_keys)
+    count = len(found.seeds)
     return Drawn(
         columns.numbers(pinned["ref"])[:count],
         columns.numbers(pinned["version"])[:count],
-        found.pair_keys,
+        found.seeds,
     )
 
 
@@ -101,20 +101,20 @@ def seal_drawn(
 
     What is not among the opened records in the drawn version is sealed as missing.
     """
-    orders = [_order(null_key, rows.pair_keys, field.name) for field in schema.fields]
+    orders = [_order(null_key, rows.seeds, field.name) for field in schema.fields]
     step = chunk_rows(schema)
     for start in range(0, len(rows.refs), step):
-        part = slice(start, start + step)
-        fixed, digests = _mixed(schema, opened, rows, [order[part] for order in orders])
-        sealed = seal_pairs(schema, rows.pair_keys[part], fixed, digests, null_key)
+        at = np.arange(start, min(start + step, len(rows.refs)))
+        fixed, digests = _mixed(schema, opened, rows, [order[at] for order in orders])
+        sealed = seal_pairs(schema, rows.seeds.take(at), fixed, digests, null_key)
         yield SealedRows(sealed, np.full(len(fixed), Refusal.ANSWERED, np.uint8))
 
 
-def _order(null_key: bytes, pair_keys: list[bytes], field: str) -> npt.NDArray[np.int64]:
-    """A random order of the drawn records; the draw is known by its first key."""
-    seed = null_key + keys.lp(b"chance order", *pair_keys[:1], field.encode())
-    ranks = np.frombuffer(hashlib.shake_256(seed).digest(8 * len(pair_keys)), "<u8")
-    return np.argsort(ranks, kind="stable")
+def _order(null_key: bytes, seeds: Seeds, field: str) -> npt.NDArray[np.int64]:
+    """A random order of the drawn records."""
+    digest = keys.extract(null_key, keys.lp(b"chance order", field.encode()))
+    ranks = Prf(digest).again(seeds).draw(b"order", 8)
+    return np.argsort(np.ascontiguousarray(ranks).view("<u8").reshape(-1), kind="stable")
 
 
 def _mixed(
@@ -153,9 +153,9 @@ def _unchanged(opened: Opened, refs: Refs, versions: Refs) -> npt.NDArray[np.boo
     return same
 
 
-def _draw(epoch: Epoch, partner: Partner, own: str, tags: list[bytes], rows: int) -> ChanceDraw:
+def _draw(epoch: Epoch, partner: Partner, own: str, names: Bytes, rows: int) -> ChanceDraw:
     sized_key = keys.extract(partner.pair_key, keys.lp(b"chance", rows.to_bytes(8, "big")))
-    return draw(epoch.schedule, sized_key, own, tags, rows)
+    return draw(epoch.schedule, sized_key, own, names, rows)
 
 
 def _write_down(

@@ -13,14 +13,20 @@ import hmac
 import os
 from typing import TYPE_CHECKING
 
+import numpy as np
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from kinlink_core.encoding.prf import Prf
 from kinlink_core.errors import PreconditionError, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    import numpy.typing as npt
+
+    from kinlink_registry.columns import Bytes
 
 VAULT_KEY_BYTES = 32
 NONCE_BYTES = 12
@@ -49,7 +55,7 @@ class VaultCipher:
         self._aead = AESGCM(self._derive(b"rows"))
         self._local_id = self._derive(b"local ids")
         self._content = self._derive(b"content")
-        self._tag = self._derive(b"record tags")
+        self._tag = Prf(self._derive(b"record tags"))
         self._input = self._derive(b"blocking inputs")
         self.null_key = self._derive(b"missing values")
 
@@ -111,11 +117,21 @@ class VaultCipher:
         text = epoch_id.to_bytes(2, "big") + blocking_input
         return hmac.digest(self._input, text, "sha256")[:ID_BYTES]
 
-    def record_tag(self, local_key: bytes, version: int) -> bytes:
-        """What names a record to a partner; 16 bytes.
+    def record_names(self, local_keys: Bytes) -> Bytes:
+        """What names n records to partners, whatever their version; (n, 16), padded."""
+        names = np.zeros((len(local_keys), ID_BYTES), np.uint8)
+        drawn = self._tag.islands(local_keys).draw(b"name", RECORD_NAME_BYTES)
+        names[:, :RECORD_NAME_BYTES] = drawn
+        return names
+
+    def record_tags(self, local_keys: Bytes, versions: npt.NDArray[np.int32]) -> Bytes:
+        """What names n records to partners; (n, 16).
 
         The first `RECORD_NAME_BYTES` stay the same over versions and epochs, the rest over epochs.
         """
-        name = hmac.digest(self._tag, local_key, "sha256")[:RECORD_NAME_BYTES]
-        edition = hmac.digest(self._tag, name + version.to_bytes(8, "big"), "sha256")
-        return name + edition[: ID_BYTES - RECORD_NAME_BYTES]
+        tags = self.record_names(local_keys)
+        words = np.zeros((len(versions), 2), "<u8")
+        words[:, 0] = versions
+        editions = self._tag.pairs(local_keys, words.view(np.uint8), np.zeros_like(tags))
+        tags[:, RECORD_NAME_BYTES:] = editions.draw(b"edition", ID_BYTES - RECORD_NAME_BYTES)
+        return tags

@@ -25,7 +25,7 @@ from kinlink_core.wire import Refusal
 
 from kinlink_registry import columns
 from kinlink_registry.absence import ABSENT
-from kinlink_registry.cipher import RECORD_NAME_BYTES, record_name
+from kinlink_registry.cipher import RECORD_NAME_BYTES
 from kinlink_registry.vault import FEED_ID, read_meta
 
 if TYPE_CHECKING:
@@ -89,6 +89,8 @@ def refuse(
 ) -> None:
     """Refuse, in place, pairs that carry a verdict that stands, or of which that is not known."""
     named = {"epoch": epoch.id, "partner": partner.name}
+    if not session.rows("SELECT 1 FROM decided WHERE partner = ? LIMIT 1", [partner.name]):
+        return
     asked = columns.table(
         position=columns.positions(len(refs)),
         ref=np.ascontiguousarray(refs, np.int32),
@@ -246,11 +248,11 @@ def _with_names(session: Session, cipher: VaultCipher, chosen: Any) -> list[_Dec
         chosen=chosen,
     )
     return [
-        _Decided(ref, _name(cipher, key.tobytes()), version, record.tobytes())
-        for ref, version, key, record in zip(
+        _Decided(ref, name, version, record.tobytes())
+        for ref, version, name, record in zip(
             found["ref"].to_pylist(),
             found["version"].to_pylist(),
-            columns.matrix(found["local_key"]),
+            _names(cipher, found),
             columns.matrix(found["partner_record"]),
             strict=True,
         )
@@ -259,11 +261,12 @@ def _with_names(session: Session, cipher: VaultCipher, chosen: Any) -> list[_Dec
 
 def _live_names(session: Session, cipher: VaultCipher) -> set[bytes]:
     found = session.table(f"SELECT local_key FROM record ANTI JOIN {ABSENT} USING (local_key)")
-    return {_name(cipher, key.tobytes()) for key in columns.matrix(found["local_key"])}
+    return set(_names(cipher, found))
 
 
-def _name(cipher: VaultCipher, local_key: bytes) -> bytes:
-    return record_name(cipher.record_tag(local_key, 0))[:NAME_BYTES]
+def _names(cipher: VaultCipher, found: Any) -> list[bytes]:
+    names = cipher.record_names(columns.matrix(found["local_key"]))
+    return columns.rows(names[:, :NAME_BYTES])
 
 
 def _handles(session: Session, epoch: Epoch, refs: list[int]) -> dict[int, tuple[bytes, ...]]:

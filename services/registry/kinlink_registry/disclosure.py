@@ -16,7 +16,7 @@ from kinlink_core.encoding import keys
 from kinlink_core.encoding.record_tags import open_record_tags
 from kinlink_core.wire import DisclosedRows, Refusal
 
-from kinlink_registry import columns, islands, quotas
+from kinlink_registry import columns, quotas
 from kinlink_registry.approvals import Guard
 from kinlink_registry.cipher import record_name
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from kinlink_core.wire import DiscloseAsk
 
     from kinlink_registry.cipher import VaultCipher
+    from kinlink_registry.claims import Claims
     from kinlink_registry.columns import Bytes
     from kinlink_registry.epochs import Epoch
     from kinlink_registry.islands import Located
@@ -36,16 +37,19 @@ if TYPE_CHECKING:
 def disclose(
     session: Session,
     cipher: VaultCipher,
+    claims: Claims,
     epoch: Epoch,
+    *,
+    located: Located,
     partner: Partner,
     policy: Policy,
-    *,
     asker: Asker,
     asked: DiscloseAsk,
 ) -> DisclosedRows:
     """Decide row by row, and write every decision that binds later ones down."""
-    located = islands.locate(session, epoch, asked.own_handles)
-    tags = _partner_tags(session, cipher, epoch, partner, asked=asked, located=located)
+    tags = _partner_tags(
+        session, cipher, claims, epoch, partner=partner, asked=asked, located=located
+    )
     live = located.ref[located.refusal == Refusal.ANSWERED]
     ledger = _Ledger.load(session, epoch, partner, policy, asker=asker, refs=live)
     own_handles, partner_handles = (
@@ -69,24 +73,20 @@ def disclose(
 def _partner_tags(
     session: Session,
     cipher: VaultCipher,
+    claims: Claims,
     epoch: Epoch,
-    partner: Partner,
     *,
+    partner: Partner,
     asked: DiscloseAsk,
     located: Located,
 ) -> list[bytes]:
     """The partner's record tag of each row, empty where it does not open."""
     live = np.flatnonzero(located.refusal == Refusal.ANSWERED)
-    blocking_keys = islands.blocking_keys(session, cipher, epoch, located.token[live])
-    here = [index for index, key in enumerate(blocking_keys) if key is not None]
-    rows = live[here]
-    sieve_keys = [
-        keys.sieve_key(keys.pair_island_key(partner.pair_key, key))
-        for key in blocking_keys
-        if key is not None
-    ]
+    opened = claims.blocking_keys(session, cipher, epoch, located.token[live])
+    rows = live[[index for index, key in enumerate(opened) if key is not None]]
+    blocks = [keys.island_block(partner.pair_key, key) for key in opened if key is not None]
     handles = partner.ordered(asked.own_handles[rows], asked.partner_handles[rows])
-    seeds = keys.pair_seeds(sieve_keys, columns.rows(np.concatenate(handles, axis=1)))
+    seeds = partner.prf.pairs(columns.from_list(blocks, keys.ISLAND_BYTES), *handles)
     found, genuine = open_record_tags(
         seeds, asked.partner_tags[rows], of_left=not partner.own_is_left
     )

@@ -15,7 +15,7 @@ from kinlink_core.wire import FeedEvent, Refusal
 
 from kinlink_registry import columns, evaluations
 from kinlink_registry.absence import ABSENT
-from kinlink_registry.vault import LAST_SEQUENCE, take_numbers
+from kinlink_registry.vault import LAST_SEQUENCE, UNPUBLISHED, take_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,6 +34,9 @@ _NOT_ENCODED = f"""
   record ANTI JOIN {ABSENT} USING (local_key)
   ANTI JOIN (SELECT ref FROM sketch WHERE epoch_id = $epoch) AS encoded USING (ref)
 """
+
+# So many records are remembered as taken back; whoever lacks more reads everything anew.
+UNPUBLISHED_MAX = 100_000
 
 _EVERY_ROW = (
     "SELECT epoch_id, token, ref FROM handle UNION ALL SELECT epoch_id, token, ref FROM waiting"
@@ -89,7 +92,8 @@ def publish(
     numbers = number(session, events)
     bury_as(session, gone, numbers[0])
     for each, ids, mask, numbered in zip(encoded, handles, fed, numbers[1:], strict=True):
-        sequence = np.zeros(len(ids), np.uint64)
+        # Finer handles are told nobody; they are as new as the newest of the others.
+        sequence = np.full(len(ids), numbered.max(initial=0), np.uint64)
         sequence[mask] = numbered
         write_sketches(session, cipher, each)
         session.run(
@@ -205,6 +209,7 @@ def unpublish(session: Session, refs: Refs) -> Bytes:
         f"SELECT DISTINCT epoch_id, token FROM ({_EVERY_ROW}) SEMI JOIN gone USING (ref)",
         gone=gone,
     )
+    _remember(session, refs)
     # What partners said of their decided records: under its new handles a record asks anew.
     for table in ("handle", "waiting", "sketch", "decided_handle"):
         session.run(f"DELETE FROM {table} WHERE ref IN (SELECT ref FROM gone)", gone=gone)
@@ -224,6 +229,17 @@ def unpublish(session: Session, refs: Refs) -> Bytes:
     )
     evaluations.loosen(session, unused)
     return untold(session)
+
+
+def _remember(session: Session, refs: Refs) -> None:
+    """Number records whose handles go, for whoever follows the vault in memory."""
+    first = take_numbers(session, UNPUBLISHED, len(refs)) + 1
+    numbers = np.arange(first, first + len(refs), dtype=np.int64)
+    session.run(
+        "INSERT INTO unpublished SELECT number, ref FROM gone",
+        gone=columns.table(number=numbers, ref=np.ascontiguousarray(refs, np.int32)),
+    )
+    session.run("DELETE FROM unpublished WHERE number <= ?", [first + len(refs) - UNPUBLISHED_MAX])
 
 
 def bury(session: Session) -> None:

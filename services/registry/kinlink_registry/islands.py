@@ -6,13 +6,12 @@ answer alike, and proofs are compared in constant time.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from kinlink_core.encoding.keys import membership_proof, verify_membership
+from kinlink_core.encoding.keys import membership_proof
 from kinlink_core.errors import (
     InvalidInputError,
     KinlinkError,
@@ -23,7 +22,8 @@ from kinlink_core.errors import (
 from kinlink_core.wire import Refusal
 
 from kinlink_registry import columns
-from kinlink_registry.encodings import token_place
+from kinlink_registry.claims import Claims, today
+from kinlink_registry.directory import NOWHERE
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 
     from kinlink_registry.cipher import VaultCipher
     from kinlink_registry.columns import Bytes
+    from kinlink_registry.directory import Live
     from kinlink_registry.epochs import Epoch
     from kinlink_registry.partners import Partner
     from kinlink_registry.session import Session
 
-_DAY_SECONDS = 86_400
 NO_REF = -1
 NO_PASS = -1
 
@@ -48,7 +48,7 @@ class Islands:
     """Claims after they were checked."""
 
     token: Bytes  # (m, 16)
-    blocking_keys: list[bytes | None]  # None where refused
+    block: Bytes  # (m, 16), IK_AB; zero where it was not proven
     refusal: Refusals  # (m,)
 
 
@@ -62,97 +62,59 @@ class Located:
     refusal: Refusals
 
 
-def locate(session: Session, epoch: Epoch, handles: Bytes) -> Located:
+def locate(session: Session, epoch: Epoch, live: Live, handles: Bytes) -> Located:
     """Find live handles; what was never given out is unknown, what was and is gone is retired."""
-    count = len(handles)
-    asked = columns.table(position=columns.positions(count), id=handles)
-    found = session.table(
-        "SELECT position, ref, pass_index, token FROM asked JOIN handle ON handle.handle = asked.id"
-        " WHERE epoch_id = ? AND revealed",
-        [epoch.id],
-        asked=asked,
-    )
-    retired = session.table(
-        "SELECT position FROM asked SEMI JOIN"
-        " (SELECT id FROM tombstone WHERE epoch_id = ? AND event = 2) USING (id)",
-        [epoch.id],
-        asked=asked,
-    )
-    at = columns.numbers(found["position"])
+    at = live.find(handles)
+    missing = np.flatnonzero(at == NOWHERE)
+    refusal = np.full(len(handles), Refusal.ANSWERED, np.uint8)
+    if len(missing):
+        refusal[missing] = Refusal.UNKNOWN_HANDLE
+        retired = session.table(
+            "SELECT position FROM asked SEMI JOIN"
+            " (SELECT id FROM tombstone WHERE epoch_id = ? AND event = 2) USING (id)",
+            [epoch.id],
+            asked=columns.table(position=missing, id=handles[missing]),
+        )
+        refusal[columns.numbers(retired["position"])] = Refusal.RETIRED_HANDLE
+    here = np.flatnonzero(at != NOWHERE)
+    found = live.handles.take(at[here])
     located = Located(
-        ref=np.full(count, NO_REF, np.int32),
-        pass_index=np.full(count, NO_PASS, np.int32),
-        token=np.zeros((count, columns.ID_BYTES), np.uint8),
-        refusal=np.full(count, Refusal.UNKNOWN_HANDLE, np.uint8),
+        ref=np.full(len(handles), NO_REF, np.int32),
+        pass_index=np.full(len(handles), NO_PASS, np.int32),
+        token=np.zeros((len(handles), columns.ID_BYTES), np.uint8),
+        refusal=refusal,
     )
-    located.refusal[columns.numbers(retired["position"])] = Refusal.RETIRED_HANDLE
-    located.ref[at] = columns.numbers(found["ref"])
-    located.pass_index[at] = columns.numbers(found["pass_index"])
-    located.token[at] = columns.matrix(found["token"])
-    located.refusal[at] = Refusal.ANSWERED
+    located.ref[here] = found.ref
+    located.pass_index[here] = found.pass_index
+    located.token[here] = np.ascontiguousarray(found.token).view(np.uint8)
     return located
-
-
-def blocking_keys(
-    session: Session, cipher: VaultCipher, epoch: Epoch, tokens: Bytes
-) -> list[bytes | None]:
-    """BK of each token, None where this registry does not hold it."""
-    asked = columns.table(position=columns.positions(len(tokens)), token=tokens)
-    found = session.table(
-        "SELECT position, sealed FROM asked JOIN token_key USING (token) WHERE epoch_id = ?",
-        [epoch.id],
-        asked=asked,
-    )
-    keys: list[bytes | None] = [None] * len(tokens)
-    for position, sealed in zip(
-        found["position"].to_pylist(), found["sealed"].to_pylist(), strict=True
-    ):
-        keys[position] = cipher.open(token_place(tokens[position].tobytes()), sealed)
-    return keys
-
-
-def counts(session: Session, epoch: Epoch, pass_index: int, tokens: Bytes) -> npt.NDArray[np.int64]:
-    """Live records under each token of a pass."""
-    asked = columns.table(position=columns.positions(len(tokens)), token=tokens)
-    found = session.table(
-        "SELECT position, count(DISTINCT ref) AS held FROM asked JOIN handle USING (token)"
-        " WHERE epoch_id = ? AND pass_index = ? GROUP BY position",
-        [epoch.id, pass_index],
-        asked=asked,
-    )
-    held = np.zeros(len(tokens), np.int64)
-    held[columns.numbers(found["position"])] = columns.numbers(found["held"])
-    return held
 
 
 def prove(
     session: Session,
     cipher: VaultCipher,
+    claims: Claims,
     epoch: Epoch,
     *,
+    live: Live,
     own: str,
     pass_index: int,
     cap: int,
     tokens: Bytes,
 ) -> tuple[npt.NDArray[np.uint32], Bytes]:
     """Own counts and proofs; zero where the token is unknown or no partner fits under the cap."""
-    held = counts(session, epoch, pass_index, tokens)
+    held = live.held(tokens, pass_index)
     answered = np.zeros(len(tokens), np.uint32)
     proofs = np.zeros((len(tokens), columns.ID_BYTES), np.uint8)
     # What is not answered opens no key: an unknown token and a crowded one take the same time.
     fitting = np.flatnonzero((held > 0) & (held < cap))
-    keys = blocking_keys(session, cipher, epoch, tokens[fitting])
-    for index, key in zip(fitting.tolist(), keys, strict=True):
+    opened = claims.blocking_keys(session, cipher, epoch, tokens[fitting])
+    day = today()
+    for index, key, count in zip(fitting.tolist(), opened, held[fitting].tolist(), strict=True):
         if key is not None:
-            answered[index] = held[index]
-            proof = membership_proof(key, own, int(held[index]), today())
-            proofs[index] = np.frombuffer(proof, np.uint8)
+            answered[index] = count
+            proofs[index] = np.frombuffer(membership_proof(key, own, count, day), np.uint8)
     return answered, proofs
-
-
-def today() -> int:
-    """Days since 1970, by which membership proofs are dated."""
-    return int(time.time() // _DAY_SECONDS)
 
 
 def refine(
@@ -185,27 +147,23 @@ def reveal(session: Session, handles: Bytes) -> None:
 def check_claims(
     session: Session,
     cipher: VaultCipher,
+    known: Claims,
     epoch: Epoch,
+    *,
+    live: Live,
     partner: Partner,
     claims: IslandRows,
-    *,
     pass_index: int,
     cap: int,
 ) -> Islands:
     """Check that the partner proved each island, and that it is within its cap."""
-    held = counts(session, epoch, pass_index, claims.token)
-    keys = blocking_keys(session, cipher, epoch, claims.token)
-    proven = np.zeros(len(claims.token), bool)
-    counted = claims.partner_count.tolist()
-    for index, key in enumerate(keys):
-        if key is not None and held[index]:
-            proof = claims.proof[index].tobytes()
-            proven[index] = verify_membership(key, partner.name, counted[index], today(), proof)
-    refusal = np.full(len(proven), Refusal.PROOF_REFUSED, np.uint8)
+    held = live.held(claims.token, pass_index)
+    blocks = known.islands(session, cipher, epoch, partner=partner, claims=claims, held=held)
+    proven = np.any(blocks, axis=1)
+    refusal = np.full(len(blocks), Refusal.PROOF_REFUSED, np.uint8)
     refusal[proven] = Refusal.ABOVE_CAP
     refusal[proven & (held + claims.partner_count <= cap)] = Refusal.ANSWERED
-    kept = [key if ok else None for key, ok in zip(keys, refusal == 0, strict=True)]
-    return Islands(claims.token, kept, refusal)
+    return Islands(claims.token, blocks, refusal)
 
 
 def place_in_islands(

@@ -149,7 +149,15 @@ BOOKED = Migration(
     ),
 )
 
-MIGRATIONS: tuple[Migration, ...] = (FIRST, EVALUATED, LASTING, GUARDED, ROUNDS, BOOKED)
+FOLLOWED = Migration(
+    7,
+    (
+        # Records whose handles were taken back lately, numbered, so that memory follows the vault.
+        "CREATE TABLE unpublished (number BIGINT, ref INTEGER)",
+    ),
+)
+
+MIGRATIONS: tuple[Migration, ...] = (FIRST, EVALUATED, LASTING, GUARDED, ROUNDS, BOOKED, FOLLOWED)
 
 
 def migrate(session: Session, migrations: tuple[Migration, ...]) -> None:

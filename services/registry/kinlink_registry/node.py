@@ -13,7 +13,9 @@ from kinlink_core.runtime.files import read_file
 from kinlink_core.runtime.tls import TlsFiles
 
 from kinlink_registry import absence, approvals, encodings, feed, quotas, rotation
+from kinlink_registry.claims import Claims
 from kinlink_registry.coding import Coder
+from kinlink_registry.directory import Directory
 from kinlink_registry.epochs import EpochBook
 from kinlink_registry.key_client import KeyServerClient
 from kinlink_registry.key_desk import KeyDesk
@@ -26,11 +28,13 @@ from kinlink_registry.vault import Vault
 
 if TYPE_CHECKING:
     import datetime as dt
+    from collections.abc import Sequence
     from typing import Any
 
     from kinlink_core.encoding.schema import Pass, Schema
     from kinlink_core.runtime.metrics import RegistryMetrics, RuntimeMetrics
 
+    from kinlink_registry.epochs import Epoch
     from kinlink_registry.home import Home
     from kinlink_registry.key_desk import Bought
     from kinlink_registry.policy import Policy, Rounds
@@ -60,6 +64,8 @@ class Node:
     vault: Vault
     keyring: Keyring
     epochs: EpochBook
+    directory: Directory
+    claims: Claims
     shelf: Shelf
     meetings: Meetings
     audit: AuditLog
@@ -93,6 +99,19 @@ class Node:
             agreement_key=self.keyring.agreement_key(),
             revocations=Revocations(self.home.revoked),
         )
+
+    def keep_only(self, epochs: Sequence[Epoch]) -> None:
+        """Forget what is in memory of all other epochs: they were retired."""
+        self.directory.keep_only(epochs)
+        self.claims.keep_only(epochs)
+        self.shelf.keep_only(epochs)
+
+    def forget(self) -> None:
+        """Forget what is in memory of the vault; after another took its place."""
+        self.directory.clear()
+        self.claims.clear()
+        self.shelf.clear()
+        self.meetings.clear()
 
     def close(self) -> None:
         """Release the vault."""
@@ -132,6 +151,8 @@ def open_node(
         vault=vault,
         keyring=keyring,
         epochs=epochs,
+        directory=Directory(),
+        claims=Claims(),
         shelf=Shelf(schema, cipher, settings.vault.open_records_mb << 20),
         meetings=Meetings(),
         audit=audit,

@@ -166,10 +166,10 @@ def _leave(session: Session, now: int) -> None:
     gone_numbers, numbers = encodings.number(session, [gone, handles])
     encodings.bury_as(session, gone, gone_numbers)
     session.run(
-        "INSERT INTO handle SELECT coalesce(sequence, 0), epoch_id, pass_index, level, handle,"
+        "INSERT INTO handle SELECT coalesce(sequence, ?), epoch_id, pass_index, level, handle,"
         " token, parent, ref, level = 0 FROM waiting LEFT JOIN numbered USING (handle)"
         " WHERE due <= ? ORDER BY handle",
-        [now],
+        [int(numbers.max(initial=0)), now],
         numbered=columns.table(handle=handles, sequence=numbers.astype(np.uint64)),
     )
     session.run("DELETE FROM waiting WHERE due <= ?", [now])

@@ -12,15 +12,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from kinlink_core.encoding import keys
 from kinlink_core.encoding.seal import SealedBatch, SealedColumn, seal_pairs
 from kinlink_core.wire import FRAME_BYTES_MAX, Refusal, SealedRows
 
-from kinlink_registry import columns
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
+    from kinlink_core.encoding.prf import Seeds
     from kinlink_core.encoding.schema import Schema
 
     from kinlink_registry.columns import Bytes
@@ -47,17 +45,14 @@ class PairRows:
         """Rows that are not refused."""
         return np.flatnonzero(self.refusal == Refusal.ANSWERED)
 
-    def island_keys(self, by_island: dict[int, bytes], which: npt.NDArray[np.int64]) -> list[bytes]:
-        """The key of each chosen row's island."""
-        return [by_island[index] for index in self.island_index[which].tolist()]
-
-    def seeds(
-        self, partner: Partner, by_island: dict[int, bytes], which: npt.NDArray[np.int64]
-    ) -> list[bytes]:
-        """What is drawn for each chosen pair is drawn from this."""
-        handles = partner.ordered(self.own_handles[which], self.partner_handles[which])
-        return keys.pair_seeds(
-            self.island_keys(by_island, which), columns.rows(np.concatenate(handles, axis=1))
+    def take(self, which: npt.NDArray[np.int64]) -> PairRows:
+        """Some rows."""
+        return PairRows(
+            self.refs[which],
+            self.own_handles[which],
+            self.partner_handles[which],
+            self.island_index[which],
+            self.refusal[which],
         )
 
 
@@ -71,17 +66,22 @@ def seal(
     null_key: bytes,
 ) -> Iterator[SealedRows]:
     """Seal one side of pairs, a frame at a time; `opened` holds the records of answered rows."""
-    by_island = island_keys(partner, islands, keys.seal_key)
     step = chunk_rows(schema)
     for start in range(0, len(rows.refs), step):
         refusal = rows.refusal[start : start + step]
         good = np.flatnonzero(refusal == Refusal.ANSWERED)
-        which = start + good
-        found = opened.gather(rows.refs[which])
+        chosen = rows.take(start + good)
+        found = opened.gather(chosen.refs)
         sealed = seal_pairs(
-            schema, rows.seeds(partner, by_island, which), found.fixed, found.digests, null_key
+            schema, seeds(partner, islands, chosen), found.fixed, found.digests, null_key
         )
         yield SealedRows(spread(sealed, good, len(refusal)), refusal)
+
+
+def seeds(partner: Partner, islands: Islands, rows: PairRows) -> Seeds:
+    """What everything that is drawn for pairs is drawn from."""
+    handles = partner.ordered(rows.own_handles, rows.partner_handles)
+    return partner.prf.pairs(islands.block[rows.island_index], *handles)
 
 
 def spread(sealed: SealedBatch, good: npt.NDArray[np.int64], count: int) -> SealedBatch:
@@ -110,14 +110,3 @@ def _spread(rows: Bytes, good: npt.NDArray[np.int64], count: int) -> Bytes:
     noise = np.frombuffer(bytearray(os.urandom(width * count)), np.uint8).reshape(count, width)
     noise[good] = rows
     return noise
-
-
-def island_keys(
-    partner: Partner, islands: Islands, derive: Callable[[bytes], bytes]
-) -> dict[int, bytes]:
-    """What is derived from IK_AB of each island that was not refused, by its index."""
-    return {
-        index: derive(keys.pair_island_key(partner.pair_key, key))
-        for index, key in enumerate(islands.blocking_keys)
-        if key is not None
-    }

@@ -18,6 +18,7 @@ from kinlink_core.encoding.encode import fixed_bytes
 from kinlink_core.encoding.seal import TagDigests, digest_columns
 
 from kinlink_registry import columns
+from kinlink_registry.directory import Edition
 from kinlink_registry.encodings import sketch_place
 from kinlink_registry.records import record_place
 
@@ -74,17 +75,22 @@ class Shelf:
         self._budget_bytes = budget_bytes
         self._lock = threading.Lock()
         # By the mark of the epoch: its number is given again once it was retired.
-        # With what tells one set of records and versions from another.
-        self._kept: dict[str, tuple[tuple[Any, ...], Opened]] = {}
+        # A record is in the edition in which its handles are, at the latest.
+        self._kept: dict[str, tuple[Edition | None, Opened | None]] = {}
 
     def fetch(self, session: Session, epoch: Epoch, refs: Refs) -> Opened:
         """Open at least these records, as the session sees them."""
+        edition = Edition.of(session)
+        with self._lock:
+            known, kept = self._kept.get(epoch.mark, (None, None))
+        if kept is not None and known == edition:
+            return kept
         rows = session.value("SELECT count(*) FROM sketch WHERE epoch_id = ?", [epoch.id])
         if rows * self._record_bytes > self._budget_bytes:
             with self._lock:
                 self._kept.pop(epoch.mark, None)
             return self._open(session, epoch, np.unique(refs))
-        return self._everyone(session, epoch)
+        return self._everyone(session, epoch, edition)
 
     def keep_only(self, epochs: Iterable[Epoch]) -> None:
         """Close what is open of all other epochs: they were retired."""
@@ -97,13 +103,9 @@ class Shelf:
         with self._lock:
             self._kept.clear()
 
-    def _everyone(self, session: Session, epoch: Epoch) -> Opened:
+    def _everyone(self, session: Session, epoch: Epoch, edition: Edition) -> Opened:
         with self._lock:
-            edition = session.rows(
-                "SELECT count(*), bit_xor(hash(ref, version)) FROM sketch WHERE epoch_id = ?",
-                [epoch.id],
-            )[0]
-            known, kept = self._kept.get(epoch.mark, ((), None))
+            known, kept = self._kept.get(epoch.mark, (None, None))
             if kept is not None and known == edition:
                 return kept
             now = session.table(
@@ -138,18 +140,12 @@ class Shelf:
         names = list(zip(numbers.tolist(), versions.tolist(), strict=True))
         places = (sketch_place(epoch.id, ref, version) for ref, version in names)
         fixed = self._cipher.open_all(zip(places, found["fixed"].to_pylist(), strict=True))
-        local_keys = columns.rows(columns.matrix(found["local_key"]))
         return Opened(
             numbers,
             versions,
             columns.from_list(fixed, fixed_bytes(self._schema)),
             self._digests(names, found["content"]),
-            columns.from_list(
-                [
-                    self._cipher.record_tag(key, version)
-                    for key, version in zip(local_keys, versions.tolist(), strict=True)
-                ]
-            ),
+            self._cipher.record_tags(columns.matrix(found["local_key"]), versions),
         )
 
     def _digests(self, names: list[tuple[int, int]], sealed: Any) -> tuple[TagDigests, ...]:

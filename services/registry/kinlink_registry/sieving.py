@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from kinlink_core.encoding import keys
 from kinlink_core.encoding.encode import split_fixed
 from kinlink_core.encoding.record_tags import (
     RECORD_TAG_BYTES,
@@ -26,17 +25,19 @@ from kinlink_core.encoding.sieve import (
     distance_max,
     distance_tags,
     open_bits,
+    places,
     short_sketches,
     sieve_words,
     verify_distances,
 )
 from kinlink_core.wire import Refusal, SieveRows, TaggedSieveRows
 
-from kinlink_registry.sealing import CHUNK_ROWS, island_keys
+from kinlink_registry.sealing import CHUNK_ROWS, seeds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from kinlink_core.encoding.prf import Seeds
     from kinlink_core.encoding.schema import Pass, Schema
     from kinlink_core.wire import PairAsk
 
@@ -102,15 +103,16 @@ class Sieve:
     def _parts(self, rows: PairRows) -> Iterator[_Part]:
         """Answered rows with their words, some thousand at a time."""
         answered = rows.answered()
-        by_island = island_keys(self.partner, self.islands, keys.sieve_key)
         positions = open_bits(self.schema, self.blocking_pass)
+        looked_at = places(self.partner.prf.islands(self.islands.block), positions)
         for start in range(0, len(answered), CHUNK_ROWS):
             chunk = answered[start : start + CHUNK_ROWS]
-            found = self.opened.gather(rows.refs[chunk])
+            chosen = rows.take(chunk)
+            found = self.opened.gather(chosen.refs)
             sketches = split_fixed(self.schema, found.fixed).record_sketch
-            short = short_sketches(rows.island_keys(by_island, chunk), sketches, positions)
-            seeds = rows.seeds(self.partner, by_island, chunk)
-            yield _Part(chunk, seeds, sieve_words(seeds, short), found.tags)
+            short = short_sketches(sketches, looked_at[chosen.island_index])
+            drawn = seeds(self.partner, self.islands, chosen)
+            yield _Part(chunk, drawn, sieve_words(drawn, short), found.tags)
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ class _Part:
     """Some answered rows of a request."""
 
     rows: npt.NDArray[np.int64]
-    seeds: list[bytes]
+    seeds: Seeds
     words: npt.NDArray[np.uint64]
     tags: Bytes  # own record tags
 

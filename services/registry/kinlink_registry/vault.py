@@ -33,6 +33,8 @@ _KEY_CHECK = "key_check"
 FEED_ID = "feed_id"
 NEXT_REF = "next_ref"
 LAST_SEQUENCE = "last_sequence"
+# Counts records whose handles were taken back.
+UNPUBLISHED = "unpublished"
 
 
 DuckDBConfig = dict[str, "str | bool | int | float | list[str]"]

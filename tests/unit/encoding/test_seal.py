@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -15,6 +14,10 @@ from kinlink_core.encoding.normalize import normalize_column
 from kinlink_core.encoding.schema import SAMPLE_BITS, parse_schema
 from kinlink_core.encoding.seal import SealedBatch, digest_columns, seal_pairs
 from scipy.stats import chi2
+from unit.encoding.drawn import PRF, blocks, seeds
+
+if TYPE_CHECKING:
+    from kinlink_core.encoding.prf import Seeds
 
 SCHEMA = parse_schema(
     """
@@ -37,11 +40,7 @@ BITS = 1_000_000
 Person = dict[str, str | None]
 
 
-def pair_keys(count: int, label: str = "") -> list[bytes]:
-    return [hashlib.sha256(f"{label}{i}".encode()).digest() for i in range(count)]
-
-
-def seal(people: list[Person], seal_keys: list[bytes], null_key: bytes = NULL_L) -> SealedBatch:
+def seal(people: list[Person], drawn: Seeds, null_key: bytes = NULL_L) -> SealedBatch:
     columns = {
         field.name: list(
             normalize_column(field, [person.get(field.name) for person in people]).values
@@ -50,7 +49,7 @@ def seal(people: list[Person], seal_keys: list[bytes], null_key: bytes = NULL_L)
     }
     fixed = ENCODER.encode(columns).fixed
     values = [columns[field.name] for field in SCHEMA.fields]
-    return seal_pairs(SCHEMA, seal_keys, fixed, digest_columns(SCHEMA, values), null_key)
+    return seal_pairs(SCHEMA, drawn, fixed, digest_columns(SCHEMA, values), null_key)
 
 
 def sketches(people: list[Person]) -> np.ndarray:
@@ -70,6 +69,10 @@ def uniform_bits(packed: np.ndarray) -> bool:
     return float(((counts - expected) ** 2 / expected).sum()) < chi2.isf(1e-6, 255)
 
 
+def one_pair(rows: int) -> Seeds:
+    return seeds(1).take(np.zeros(rows, np.int64))
+
+
 MEI = {"name": "Li Meizhi", "dob": "1960-05-01", "sex": "f"}
 
 
@@ -77,10 +80,9 @@ MEI = {"name": "Li Meizhi", "dob": "1960-05-01", "sex": "f"}
 @given(st.text("abcdefgh ", min_size=1, max_size=20), st.text("abcdefgh ", min_size=1, max_size=20))
 def test_hamming_of_sealed_is_hamming_of_the_sampled_sketches(a: str, b: str) -> None:
     people: list[Person] = [{"name": f"{a}x"}, {"name": f"{b}x"}]
-    key = pair_keys(1)[0]
-    sealed = seal(people, [key, key])
+    sealed = seal(people, one_pair(2))
     left, right = sketches(people)[:, 0]
-    stream = np.frombuffer(hashlib.shake_128(key + b"seal").digest(64), np.uint8)
+    stream = one_pair(1).draw(b"seal", 64)[0]
     choice = np.stack([stream & 15, stream >> 4], axis=1).reshape(-1)
     sampled = ((left ^ right).view("<u2") >> choice) & 1
     column = sealed.fields[0].sketch
@@ -89,8 +91,7 @@ def test_hamming_of_sealed_is_hamming_of_the_sampled_sketches(a: str, b: str) ->
 
 
 def test_equal_values_give_equal_tags_and_others_differ() -> None:
-    key = pair_keys(1)[0]
-    batch = seal([MEI, {**MEI, "dob": "1960-01-05"}, {**MEI, "sex": "m"}], [key] * 3)
+    batch = seal([MEI, {**MEI, "dob": "1960-01-05"}, {**MEI, "sex": "m"}], one_pair(3))
     sex, dob = batch.fields[2].tags, batch.fields[1].tags
     assert sex is not None
     assert dob is not None
@@ -107,8 +108,8 @@ def test_equal_values_give_equal_tags_and_others_differ() -> None:
 
 def test_tags_of_different_values_are_independent_and_uniform() -> None:
     rows = BITS // 64
-    seal_keys = pair_keys(rows)
-    one, other = seal([MEI] * rows, seal_keys), seal([{**MEI, "sex": "m"}] * rows, seal_keys)
+    drawn = seeds(rows)
+    one, other = seal([MEI] * rows, drawn), seal([{**MEI, "sex": "m"}] * rows, drawn)
     assert one.fields[2].tags is not None
     assert other.fields[2].tags is not None
     assert uniform_bits(one.fields[2].tags)
@@ -116,10 +117,10 @@ def test_tags_of_different_values_are_independent_and_uniform() -> None:
 
 
 def test_presence_tags_are_equal_only_where_both_values_are_present() -> None:
-    seal_keys = pair_keys(2000)
-    here = seal([MEI] * 2000, seal_keys)
-    there = seal([{**MEI, "dob": None}] * 2000, seal_keys, NULL_R)
-    neither = seal([{**MEI, "dob": None}] * 2000, seal_keys, NULL_L)
+    drawn = seeds(2000)
+    here = seal([MEI] * 2000, drawn)
+    there = seal([{**MEI, "dob": None}] * 2000, drawn, NULL_R)
+    neither = seal([{**MEI, "dob": None}] * 2000, drawn, NULL_L)
     for field, shared in ((0, 2000), (2, 2000)):
         assert (here.fields[field].presence == there.fields[field].presence).all(1).sum() == shared
     # 2^-16 by chance: three of 2,000 would be one in 30 million.
@@ -128,9 +129,9 @@ def test_presence_tags_are_equal_only_where_both_values_are_present() -> None:
 
 
 def test_what_is_missing_is_the_same_noise_each_time_it_is_asked_for() -> None:
-    seal_keys = pair_keys(5)
+    drawn = seeds(5)
     nobody: list[Person] = [{}] * 5
-    first, again = seal(nobody, seal_keys), seal(nobody, seal_keys)
+    first, again = seal(nobody, drawn), seal(nobody, drawn)
     assert all(
         (a.presence == b.presence).all() for a, b in zip(first.fields, again.fields, strict=True)
     )
@@ -139,15 +140,15 @@ def test_what_is_missing_is_the_same_noise_each_time_it_is_asked_for() -> None:
 @pytest.mark.parametrize("field", [0, 1])
 def test_one_side_of_many_pairs_is_indistinguishable_from_random(field: int) -> None:
     rows = BITS // SAMPLE_BITS
-    column = seal([MEI] * rows, pair_keys(rows)).fields[field].sketch
+    column = seal([MEI] * rows, seeds(rows)).fields[field].sketch
     assert column is not None
     assert uniform_bits(column)
 
 
 def test_the_same_record_in_another_pair_is_unrelated() -> None:
     rows = BITS // SAMPLE_BITS
-    one = seal([MEI] * rows, pair_keys(rows, "partner a")).fields[0]
-    other = seal([MEI] * rows, pair_keys(rows, "partner b")).fields[0]
+    one = seal([MEI] * rows, seeds(rows, "partner a")).fields[0]
+    other = seal([MEI] * rows, seeds(rows, "partner b")).fields[0]
     assert one.sketch is not None
     assert other.sketch is not None
     assert uniform_bits(one.sketch ^ other.sketch)
@@ -156,14 +157,10 @@ def test_the_same_record_in_another_pair_is_unrelated() -> None:
 
 def test_another_version_of_a_record_is_unrelated_because_its_handle_is_new() -> None:
     rows = BITS // SAMPLE_BITS
-    island = keys.pair_island_key(bytes(32), bytes(range(32)))
-    partner = os.urandom(16)
+    island, partner = (np.repeat(blocks(1, who), rows, axis=0) for who in ("island", "partner"))
     versions = [
-        seal(
-            [MEI] * rows,
-            keys.pair_seeds([island] * rows, [os.urandom(16) + partner for _ in range(rows)]),
-        )
-        for _ in range(2)
+        seal([MEI] * rows, PRF.pairs(island, blocks(rows, version), partner))
+        for version in ("before", "after")
     ]
     one, other = (version.fields[0].sketch for version in versions)
     assert one is not None
@@ -173,7 +170,7 @@ def test_another_version_of_a_record_is_unrelated_because_its_handle_is_new() ->
 
 def test_the_random_test_finds_what_is_not_random() -> None:
     rows = BITS // SAMPLE_BITS
-    key = pair_keys(1) * rows
+    key = one_pair(rows)
     column = seal([MEI] * rows, key).fields[0].sketch
     assert column is not None
     assert not uniform_bits(column)
@@ -182,7 +179,7 @@ def test_the_random_test_finds_what_is_not_random() -> None:
 def test_missing_values_look_like_present_ones() -> None:
     rows = BITS // SAMPLE_BITS
     nobody: list[Person] = [{"sex": "f"}] * rows
-    batch = seal(nobody, pair_keys(rows))
+    batch = seal(nobody, seeds(rows))
     assert batch.fields[0].sketch is not None
     assert batch.fields[1].tags is not None
     assert uniform_bits(batch.fields[0].sketch)
@@ -195,8 +192,8 @@ def test_the_xor_of_a_pair_does_not_tell_which_bytes_of_the_sketches_differ() ->
     people: list[Person] = [{"name": "Li Meizhi"}, {"name": "Wang Dashan"}]
     left, right = sketches(people)[:, 0]
     differing = np.unpackbits((left ^ right).reshape(-1, 2), axis=1).mean(axis=1)
-    seal_keys = pair_keys(rows)
-    one, other = (seal([person] * rows, seal_keys).fields[0].sketch for person in people)
+    drawn = seeds(rows)
+    one, other = (seal([person] * rows, drawn).fields[0].sketch for person in people)
     assert one is not None
     assert other is not None
     seen = np.unpackbits(one ^ other, axis=1)
@@ -210,13 +207,13 @@ def test_the_xor_of_a_pair_does_not_tell_which_bytes_of_the_sketches_differ() ->
 
 
 def test_no_rows_are_sealed_as_easily() -> None:
-    for column in seal([], []).fields:
+    for column in seal([], one_pair(0)).fields:
         assert column.presence.shape == (0, 2)
 
 
 def test_columns_of_unequal_length_are_refused() -> None:
     fixed = ENCODER.encode({field.name: ["1960-05-01"] for field in SCHEMA.fields}).fixed
     with pytest.raises(ValueError, match="one length"):
-        seal_pairs(SCHEMA, pair_keys(2), fixed, digest_columns(SCHEMA, [["x"]] * 3), NULL_L)
+        seal_pairs(SCHEMA, seeds(2), fixed, digest_columns(SCHEMA, [["x"]] * 3), NULL_L)
     with pytest.raises(ValueError, match="bytes wide"):
         split_fixed(SCHEMA, fixed[:, :-1])

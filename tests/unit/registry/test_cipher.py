@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 
+import numpy as np
 import pytest
 from kinlink_core.errors import PreconditionError
 from kinlink_registry.cipher import VAULT_KEY_BYTES, VaultCipher, record_name
@@ -40,10 +41,12 @@ def test_ids_depend_on_the_key_and_on_nothing_else(cipher: VaultCipher) -> None:
     same, other = VaultCipher(bytes(range(VAULT_KEY_BYTES))), VaultCipher(bytes(VAULT_KEY_BYTES))
     local_key = cipher.local_key("510104-1988")
     assert local_key == same.local_key("510104-1988") != other.local_key("510104-1988")
-    tag = cipher.record_tag(local_key, 1)
-    assert tag == same.record_tag(local_key, 1) != local_key
-    assert tag != cipher.record_tag(local_key, 2)
-    assert record_name(tag) == record_name(cipher.record_tag(local_key, 2))
+    keys = np.frombuffer(local_key * 2, np.uint8).reshape(2, 16)
+    versions = np.array([1, 2], np.int32)
+    first, second = (row.tobytes() for row in cipher.record_tags(keys, versions))
+    assert first == same.record_tags(keys, versions)[0].tobytes() != local_key
+    assert first != second != other.record_tags(keys, versions)[1].tobytes()
+    assert record_name(first) == record_name(second) == cipher.record_names(keys)[1].tobytes()
     assert cipher.local_key("x") != cipher.content_digest(b"x")
 
 

@@ -51,7 +51,7 @@ def opened(rig: Rig) -> Iterator[Node]:
 def state(rig: Rig) -> State:
     with opened(rig) as node, node.vault.reading() as session:
         return State(
-            session.value("SELECT count(*) FROM handle WHERE sequence > 0"),
+            session.value("SELECT count(*) FROM handle WHERE level = 0"),
             rounds.waiting(session),
             session.value("SELECT count(*) FROM tombstone WHERE sequence > 0"),
             session.value("SELECT count(*) FROM tombstone WHERE sequence = 0"),

@@ -1,11 +1,10 @@
-"""What is drawn from the XOF (SHAKE-128) for pairs, and the shuffle that such draws make.
+"""How what is drawn for pairs is read, and the shuffle that draws make.
 
 Part of `seal` and `sieve` of this package, which are what others import.
 """
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -32,13 +31,6 @@ class Reader:
         """The next `width` columns, (n, width)."""
         start, self._at = self._at, self._at + width
         return self._matrix[:, start : self._at]
-
-
-def xof(seeds: Sequence[bytes], purpose: bytes, length: int) -> Bytes:
-    """SHAKE-128(seed ‖ purpose) of n seeds, (n, length)."""
-    shake = hashlib.shake_128
-    stream = b"".join([shake(seed + purpose).digest(length) for seed in seeds])
-    return np.frombuffer(stream, np.uint8).reshape(len(seeds), length)
 
 
 def shuffled(columns: Sequence[Bytes], ranks: Bytes) -> Iterator[Bytes]:

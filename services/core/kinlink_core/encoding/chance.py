@@ -11,13 +11,17 @@ Not guaranteed: a few of the drawn pairs may be true pairs (about pairs / record
 
 from __future__ import annotations
 
-import hmac
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from kinlink_core.encoding import keys
+from kinlink_core.encoding.prf import BLOCK_BYTES, Prf, Seeds
+
+if TYPE_CHECKING:
+    from kinlink_core.encoding.sketch import Bytes
 
 CHANCE_PAIRS_MAX = 16_384
 ROUNDS_MAX = 8
@@ -27,15 +31,15 @@ ROUNDS_MAX = 8
 class ChanceDraw:
     """Own side of the drawn pairs."""
 
-    index: npt.NDArray[np.int64]  # (n,) which of the own record tags
-    pair_keys: list[bytes]  # n keys of 32 bytes
+    index: npt.NDArray[np.int64]  # (n,) which of the own records
+    seeds: Seeds  # of n pairs
 
 
 def draw(
     schedule: keys.KeySchedule,
     registry_pair_key: bytes,
     own: str,
-    tags: list[bytes],
+    names: Bytes,
     partner_records: int,
 ) -> ChanceDraw:
     """Draw one's own side of up to `CHANCE_PAIRS_MAX` pairs with a partner.
@@ -44,25 +48,23 @@ def draw(
         schedule: the epoch's keys.
         registry_pair_key: K_AB.
         own: name of the own registry.
-        tags: one stable 16-byte tag a live record.
+        names: (n, 16), a stable one of each live record.
         partner_records: records the partner declares; each side uses the other's declared count.
 
     Returns:
         min(own, partner) pairs a round, as many rounds as fit.
     """
-    a_round = min(len(tags), partner_records)
-    if a_round == 0:
-        return ChanceDraw(np.empty(0, np.int64), [])
-    rounds = min(max(CHANCE_PAIRS_MAX // a_round, 1), ROUNDS_MAX)
+    a_round = min(len(names), partner_records)
+    rounds = min(max(CHANCE_PAIRS_MAX // a_round, 1), ROUNDS_MAX) if a_round else 0
     a_round = min(a_round, CHANCE_PAIRS_MAX)
-    order_key = schedule.derive(b"chance order", own.encode())
+    order = Prf(schedule.derive(b"chance order", own.encode())).islands(names)
+    ranks = order.draw(b"order", rounds * BLOCK_BYTES).reshape(len(names), rounds, BLOCK_BYTES)
+    words = np.ascontiguousarray(ranks).view("<u8")
+    index = [np.argsort(words[:, number, 0], kind="stable")[:a_round] for number in range(rounds)]
     seal_key = keys.extract(registry_pair_key, schedule.derive(b"chance seal"))
-    index = np.concatenate([_order(order_key, number, tags)[:a_round] for number in range(rounds)])
-    labels = (number.to_bytes(4, "big") for number in range(len(index)))
-    return ChanceDraw(index, [keys.expand(seal_key, b"chance" + label) for label in labels])
-
-
-def _order(key: bytes, number: int, tags: list[bytes]) -> npt.NDArray[np.int64]:
-    head = number.to_bytes(4, "big")
-    ranks = b"".join(hmac.digest(key, head + tag, "sha256")[:8] for tag in tags)
-    return np.argsort(np.frombuffer(ranks, "<u8"), kind="stable")
+    labels = np.zeros((rounds * a_round, 2), "<u8")
+    labels[:, 0] = np.arange(1, len(labels) + 1)
+    return ChanceDraw(
+        np.concatenate([np.empty(0, np.int64), *index]),
+        Prf(seal_key).islands(labels.view(np.uint8)),
+    )

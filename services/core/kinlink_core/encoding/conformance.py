@@ -34,12 +34,14 @@ from kinlink_core.encoding import chinese, folding, keys, tables
 from kinlink_core.encoding.canary import canary_columns
 from kinlink_core.encoding.encode import Encoder, split_fixed
 from kinlink_core.encoding.features import tag_value
+from kinlink_core.encoding.prf import Prf
 from kinlink_core.encoding.record_tags import RECORD_TAG_BYTES, seal_record_tags
 from kinlink_core.encoding.schema import Field, FieldKind, Schema
 from kinlink_core.encoding.seal import digest_columns, seal_pairs
 from kinlink_core.encoding.sieve import (
     distance_tags,
     open_bits,
+    places,
     short_sketches,
     sieve_words,
 )
@@ -82,7 +84,7 @@ _CANONICAL: Final[dict[FieldKind, tuple[str, ...]]] = {
     FieldKind.PHONE: ("13912345678", "02987654321", "8613912345678", "0299990000"),
 }
 _ROWS: Final = 4
-_ISLAND_KEY: Final = b"conformance island key".ljust(keys.KEY_BYTES, b".")
+_PAIR_KEY: Final = b"conformance pair key".ljust(keys.KEY_BYTES, b".")
 _NULL_KEY: Final = b"conformance null key".ljust(keys.KEY_BYTES, b".")
 
 
@@ -179,11 +181,13 @@ def _json(content: object) -> bytes:
 
 def _sealing(schema: Schema, columns: dict[str, Column], batch: EncodedBatch) -> bytes:
     digests = digest_columns(schema, [columns[each.name] for each in schema.fields])
-    seeds = keys.pair_seeds([_ISLAND_KEY] * _ROWS, [bytes(2 * keys.HANDLE_BYTES)] * _ROWS)
+    blocks = np.arange(_ROWS * keys.ISLAND_BYTES, dtype=np.uint8).reshape(_ROWS, keys.ISLAND_BYTES)
+    prf = Prf(_PAIR_KEY)
+    seeds = prf.pairs(blocks, blocks, blocks)
     sealed = seal_pairs(schema, seeds, batch.fixed, digests, _NULL_KEY)
     records = split_fixed(schema, batch.fixed).record_sketch
     positions = open_bits(schema, schema.passes[0])
-    words = sieve_words(seeds, short_sketches([_ISLAND_KEY] * _ROWS, records, positions))
+    words = sieve_words(seeds, short_sketches(records, places(prf.islands(blocks), positions)))
     tags = distance_tags(seeds, words, of_left=True)
     names = np.zeros((_ROWS, RECORD_TAG_BYTES), np.uint8)
     shown = words.astype("<u8").tobytes() + tags.astype("<u4").tobytes()

@@ -262,7 +262,7 @@ class Encoder:
             field = self._schema.field(part.field)
             return _PartValues.of(
                 [
-                    [value.encode() for value in blocking_values(part, field, v)]
+                    [value.encode() for value in dict.fromkeys(blocking_values(part, field, v))]
                     for v in column.values
                 ],
                 column.codes,

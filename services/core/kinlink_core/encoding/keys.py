@@ -6,13 +6,12 @@
     BK       = HKDF-Extract(salt = SHA-256(ctx), ikm = lp(C_e) ‖ lp(y) ‖ lp(x))
     token    = HKDF-Expand(BK, "token", 16)
     proof_B  = HKDF-Expand(BK, "member" ‖ lp(B) ‖ n_B ‖ day, 16)
-    IK_AB    = HKDF-Extract(salt = K_AB, ikm = BK)
-    sieve    = HKDF-Expand(IK_AB, "sieve", 32)
-    seal     = HKDF-Expand(IK_AB, "seal", 32)
+    IK_AB    = HKDF-Extract(salt = K_AB, ikm = BK), its first 16 bytes
+    D_AB     = HKDF-Expand(K_AB, "draws", 32)
     K_f      = HKDF(C_e, ctx ‖ lp(field), 32)
 
-A pair is known by the handles of both sides, 32 bytes; what is drawn for it comes from SHAKE-128 of
-an island's sieve or seal key followed by them (`pair_seeds`).
+A pair is known by its island and the handles of both sides; what is drawn for it comes from the
+pseudorandom function of `prf` under D_AB, of IK_AB and the handles.
 
 lp is a four-byte big-endian length followed by the bytes. HKDF is RFC 5869 with SHA-256; every
 output here is at most 32 bytes, so Expand is one HMAC, and the hot paths call OpenSSL's HMAC
@@ -29,16 +28,13 @@ import hashlib
 import hmac
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 ENCODING_VERSION = "v1"
 MODE_PLAIN: Final = "plain"
@@ -49,6 +45,7 @@ KEY_BYTES = 32
 TOKEN_BYTES = 16
 HANDLE_BYTES = 16
 PROOF_BYTES = 16
+ISLAND_BYTES = 16
 COUNT_MAX = 2**32 - 1
 # A proof is believed so many days before and after its own: linkages run over midnight, and clocks
 # of two offices differ.
@@ -200,24 +197,14 @@ def verify_membership(
     )
 
 
-def pair_island_key(registry_pair_key: bytes, blocking_key: bytes) -> bytes:
-    """IK_AB: one island as two registries see it, and nobody else; 32 bytes."""
-    return extract(registry_pair_key, blocking_key)
+def island_block(registry_pair_key: bytes, blocking_key: bytes) -> bytes:
+    """IK_AB: one island as two registries see it, and nobody else; 16 bytes."""
+    return extract(registry_pair_key, blocking_key)[:ISLAND_BYTES]
 
 
-def sieve_key(island_key: bytes) -> bytes:
-    """Key that chooses an island's sieve bits, and with both handles a pair's words; 32 bytes."""
-    return expand(island_key, b"sieve")
-
-
-def seal_key(island_key: bytes) -> bytes:
-    """Key that with both handles seals the pairs of an island; 32 bytes."""
-    return expand(island_key, b"seal")
-
-
-def pair_seeds(island_keys: Sequence[bytes], handle_pairs: Sequence[bytes]) -> list[bytes]:
-    """Key of each pair's island and then its handles, of the registry that sorts first in front."""
-    return [key + pair for key, pair in zip(island_keys, handle_pairs, strict=True)]
+def draw_key(registry_pair_key: bytes) -> bytes:
+    """D_AB, under which everything is drawn for pairs of two registries; 32 bytes."""
+    return expand(registry_pair_key, b"draws")
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """What the linker gets to compare of pairs that passed the sieve, each sealed for itself alone.
 
 A sketch has 256 bytes; a sealed field has 128 bits, one bit out of each two bytes, at positions, in
-an order and under a mask that the pair key's XOF (SHAKE-128) yields. So the positions are distinct
+an order and under a mask that are drawn for the pair (`prf`). So the positions are distinct
 by construction, the two sides of a pair sample the same ones, and
 
     Hamming(sealed_l, sealed_r) = Hamming of the sampled bits of the two sketches,
@@ -29,14 +29,16 @@ import numpy as np
 import numpy.typing as npt
 
 from kinlink_core.encoding import keys
-from kinlink_core.encoding._draws import RANK_BYTES, Reader, shuffled, xof
+from kinlink_core.encoding._draws import RANK_BYTES, Reader, shuffled
 from kinlink_core.encoding.encode import Column, split_fixed
 from kinlink_core.encoding.features import tag_value
+from kinlink_core.encoding.prf import Prf
 from kinlink_core.encoding.schema import SAMPLE_BITS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from kinlink_core.encoding.prf import Seeds
     from kinlink_core.encoding.schema import Field, Schema
     from kinlink_core.encoding.sketch import Bytes
 
@@ -44,11 +46,11 @@ SAMPLE_BYTES = SAMPLE_BITS // 8
 PRESENCE_TAG_BYTES = 2
 TAG_BYTES = 8
 
-# One nibble of the XOF chooses a bit of 16, the rest is the mask.
+# One nibble of what is drawn chooses a bit of 16, the rest is the mask.
 _CHOICE_BYTES = SAMPLE_BITS // 2
-_SAMPLE_XOF_BYTES = _CHOICE_BYTES + SAMPLE_BYTES
+_SAMPLE_DRAWN_BYTES = _CHOICE_BYTES + SAMPLE_BYTES
 # Two multipliers and two addends of 64 bits.
-_TAG_XOF_BYTES = 4 * TAG_BYTES
+_TAG_DRAWN_BYTES = 4 * TAG_BYTES
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def digest_columns(schema: Schema, columns: Sequence[Column]) -> list[TagDigests
 
 def seal_pairs(
     schema: Schema,
-    seeds: Sequence[bytes],
+    seeds: Seeds,
     fixed: Bytes,
     digests: Sequence[TagDigests],
     null_key: bytes,
@@ -108,20 +110,19 @@ def seal_pairs(
 
     Args:
         schema: whose fields are sealed, in its order.
-        seeds: n secrets, each of one pair and both its sides: `keys.pair_seeds` of seal keys.
+        seeds: of the n pairs, the same for both sides.
         fixed: (n, fixed_bytes) fixed parts of the records, gathered pair by pair.
         digests: `digest_columns` of the records, gathered alike.
         null_key: 32 bytes of the vault's; makes what is missing look like anything else.
 
     Returns:
-        n rows a field. Cost: one XOF call a row, a second one where something is missing; the rest
-        is arithmetic on arrays.
+        n rows a field. Cost: about 130 bytes drawn a field and row, and arithmetic on arrays.
     """
     parts = split_fixed(schema, fixed)
     if not len(seeds) == len(fixed) or any(len(each.digest) != len(fixed) for each in digests):
         raise ValueError("seeds, fixed parts and digests must have one length")
-    drawn = sum(_xof_bytes(field) for field in schema.fields)
-    stream = Reader(xof(seeds, b"seal", drawn + RANK_BYTES * SAMPLE_BITS))
+    drawn = sum(_drawn_bytes(field) for field in schema.fields)
+    stream = Reader(seeds.draw(b"seal", drawn + RANK_BYTES * SAMPLE_BITS))
     noise = _noise(schema, seeds, parts.present, digests, null_key)
     columns = []
     sealed = iter(_sealed_sketches(schema, parts.sketches, stream))
@@ -140,9 +141,9 @@ def seal_pairs(
     return SealedBatch(tuple(columns))
 
 
-def _xof_bytes(field: Field) -> int:
-    sample = _SAMPLE_XOF_BYTES if field.has_sketch else 0
-    return PRESENCE_TAG_BYTES + sample + _TAG_XOF_BYTES * len(field.tags)
+def _drawn_bytes(field: Field) -> int:
+    sample = _SAMPLE_DRAWN_BYTES if field.has_sketch else 0
+    return PRESENCE_TAG_BYTES + sample + _TAG_DRAWN_BYTES * len(field.tags)
 
 
 def _sealed_bytes(field: Field) -> int:
@@ -152,7 +153,7 @@ def _sealed_bytes(field: Field) -> int:
 
 def _noise(
     schema: Schema,
-    seeds: Sequence[bytes],
+    seeds: Seeds,
     present: npt.NDArray[np.bool_],
     digests: Sequence[TagDigests],
     null_key: bytes,
@@ -164,7 +165,7 @@ def _noise(
     chosen = np.flatnonzero(incomplete)
     width = sum(_sealed_bytes(field) for field in schema.fields)
     noise = np.zeros((len(seeds), width), np.uint8)
-    noise[chosen] = xof([null_key + seeds[i] for i in chosen.tolist()], b"null", width)
+    noise[chosen] = Prf(null_key).again(seeds.take(chosen)).draw(b"null", width)
     return Reader(noise)
 
 
@@ -175,7 +176,7 @@ def _overwrite(column: Bytes, missing: npt.NDArray[np.bool_], noise: Reader) -> 
 
 def _sealed_sketches(schema: Schema, sketches: Bytes, stream: Reader) -> list[Bytes]:
     """The sampled, shuffled and masked bits of each sketched field, (n, 16)."""
-    draws = [stream.take(_SAMPLE_XOF_BYTES) for field in schema.fields if field.has_sketch]
+    draws = [stream.take(_SAMPLE_DRAWN_BYTES) for field in schema.fields if field.has_sketch]
     ranks = stream.take(RANK_BYTES * SAMPLE_BITS)
     sampled = [
         _sample(sketch, draw[:, :_CHOICE_BYTES])
@@ -217,13 +218,13 @@ def _tag(
     stream: Reader,
     noise: Reader,
 ) -> Bytes:
-    """Hash digests, 32 bits at a time, by a function that the XOF draws for this pair and tag.
+    """Hash digests, 32 bits at a time, by a function that is drawn for this pair and tag.
 
     Multiply-shift, (a·x + b mod 2^64) >> 32, is strongly universal for 32-bit x (Dietzfelbinger,
     STACS 1996): each function serves two values, one a side, and for different values the two
     results are independent and uniform. So they show equality and nothing else.
     """
-    drawn = np.ascontiguousarray(stream.take(_TAG_XOF_BYTES)).view("<u8")
+    drawn = np.ascontiguousarray(stream.take(_TAG_DRAWN_BYTES)).view("<u8")
     halves = (digest >> np.uint64(32), digest & np.uint64(0xFFFFFFFF))
     hashed = [
         (drawn[:, 2 * i] * half + drawn[:, 2 * i + 1]) >> np.uint64(32)

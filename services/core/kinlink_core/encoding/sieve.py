@@ -20,7 +20,7 @@ Each β_i is used once, so tags are uniform and say nothing about α. A proof of
 T + α·(d' - d), that is, a guess of α: right with probability 1 / (p - 1). The registry that checks
 learns d and nothing else of the partner's bits.
 
-Not guaranteed: whoever has the sieve key proves what it likes, so a registry that colludes with the
+Not guaranteed: whoever has the pair key proves what it likes, so a registry that colludes with the
 linker has everything sealed towards itself. Guesses may be repeated: p is as many as it takes, and
 each wrong one is a refused row. The linker still learns the distance of every pair of an island.
 """
@@ -32,12 +32,11 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
-from kinlink_core.encoding._draws import RANK_BYTES, Reader, shuffled, xof
+from kinlink_core.encoding._draws import RANK_BYTES, Reader, shuffled
 from kinlink_core.encoding.sketch import SKETCH_BYTES, Bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
+    from kinlink_core.encoding.prf import Seeds
     from kinlink_core.encoding.schema import Pass, Schema
 
 SIEVE_BITS: Final = 64
@@ -46,8 +45,8 @@ DISTANCE_TAG_BYTES: Final = 4
 NO_SIEVE: Final = 1.0
 
 _PRIME: Final = 2**31 - 1
-# 64 random bits modulo p are uniform to within 2^-33.
-_DRAWN_BYTES: Final = 8
+# 31 random bits modulo p are uniform to within 2^-31.
+_DRAWN_BYTES: Final = 4
 
 Words = npt.NDArray[np.uint64]
 Positions = npt.NDArray[np.int64]
@@ -67,30 +66,29 @@ def open_bits(schema: Schema, blocking_pass: Pass) -> Positions:
     return bits if len(bits) >= SIEVE_BITS else np.arange(8 * SKETCH_BYTES)
 
 
-def short_sketches(
-    sieve_keys: Sequence[bytes], record_sketches: Bytes, positions: Positions
-) -> Bytes:
-    """The bits that islands sieve by, one out of each 64th of a pass's `open_bits`; (n, 64).
-
-    Records of one island, and so under one of the n keys, show the same places of their sketches.
-    """
+def places(islands: Seeds, positions: Positions) -> Positions:
+    """Where islands look, one place out of each 64th of a pass's `open_bits`; (n, 64)."""
     first = np.arange(SIEVE_BITS + 1) * len(positions) // SIEVE_BITS
-    drawn = xof(sieve_keys, b"sample", 2 * SIEVE_BITS).view("<u2")
-    chosen = positions[first[:-1] + drawn % np.diff(first)]
-    sampled = np.take_along_axis(record_sketches, chosen >> 3, axis=1)
-    bits: Bytes = ((sampled >> (chosen & 7)) & 1).astype(np.uint8)
+    drawn = np.ascontiguousarray(islands.draw(b"sample", 2 * SIEVE_BITS)).view("<u2")
+    chosen: Positions = positions[first[:-1] + drawn % np.diff(first)]
+    return chosen
+
+
+def short_sketches(record_sketches: Bytes, looked_at: Positions) -> Bytes:
+    """The bits that islands sieve by, at the `places` of each record's island; (n, 64)."""
+    sampled = np.take_along_axis(record_sketches, looked_at >> 3, axis=1)
+    bits: Bytes = (sampled >> (looked_at & 7).astype(np.uint8)) & np.uint8(1)
     return bits
 
 
-def sieve_words(seeds: Sequence[bytes], short: Bytes) -> Words:
+def sieve_words(seeds: Seeds, short: Bytes) -> Words:
     """The bits of (n, 64) `short_sketches`, shuffled and masked pair by pair; (n,) uint64.
 
-    `seeds` are the sieve key of each pair's island and both handles (`keys.pair_seeds`). The XOR of
-    the words of the two sides of a pair has as many ones as their short sketches differ in; a word
-    compares with that one other word and with nothing else.
+    The XOR of the words of the two sides of a pair has as many ones as their short sketches differ
+    in; a word compares with that one other word and with nothing else.
     """
     rank_bytes = RANK_BYTES * SIEVE_BITS
-    stream = Reader(xof(seeds, b"sieve", SIEVE_BITS // 8 + rank_bytes))
+    stream = Reader(seeds.draw(b"sieve", SIEVE_BITS // 8 + rank_bytes))
     mask = np.ascontiguousarray(stream.take(SIEVE_BITS // 8)).view("<u8").reshape(-1)
     (bits,) = shuffled([short], stream.take(rank_bytes))
     words = np.ascontiguousarray(np.packbits(bits, axis=1)).view("<u8").reshape(-1)
@@ -103,16 +101,15 @@ def distance_max(sieve_max: float) -> int:
     return SIEVE_BITS if sieve_max >= NO_SIEVE else int(sieve_max * SIEVE_BITS + 1e-9)
 
 
-def distance_tags(seeds: Sequence[bytes], words: Words, *, of_left: bool) -> Tags:
+def distance_tags(seeds: Seeds, words: Words, *, of_left: bool) -> Tags:
     """Tags of the bits of n own words, for the linker; (n, 64) uint32 below 2^31 - 1.
 
-    Seeds as for `sieve_words`. `of_left` says that the words are those of the registry
-    whose name sorts first. Only ever one word of a side may be tagged for a pair of handles: two
-    would give α away. So a record that changes gets new handles.
+    `of_left` says that the words are those of the registry whose name sorts first. Only ever one
+    word of a side may be tagged for a pair of handles: two would give α away. So a record that
+    changes gets new handles.
     """
     alpha, beta = _draws(seeds, of_left=of_left)
-    tags = (alpha[:, None] * _bits(words) + beta) % _PRIME
-    return tags.astype(np.uint32)
+    return _reduced(alpha[:, None] * _bits(words) + beta)
 
 
 def prove_distances(words: Words, partner_tags: Tags) -> Proofs:
@@ -120,13 +117,12 @@ def prove_distances(words: Words, partner_tags: Tags) -> Proofs:
 
     The distance it proves is the number of ones in the XOR of the two words.
     """
-    signed = (1 - 2 * _bits(words)) * partner_tags.astype(np.int64)
-    proofs: Proofs = (signed.sum(axis=1) % _PRIME).astype(np.uint32)
+    proofs: Proofs = (_signed_sum(_bits(words), partner_tags) % _PRIME).astype(np.uint32)
     return proofs
 
 
 def verify_distances(
-    seeds: Sequence[bytes],
+    seeds: Seeds,
     words: Words,
     distances: npt.NDArray[np.uint8],
     proofs: Proofs,
@@ -139,25 +135,36 @@ def verify_distances(
     Every row takes the same arithmetic, whether its proof holds or not.
     """
     alpha, beta = _draws(seeds, of_left=of_left)
-    bits = _bits(words)
-    ones = bits.sum(axis=1)
-    expected = alpha * (distances - ones) + ((1 - 2 * bits) * beta).sum(axis=1)
+    further = distances.astype(np.int64) - np.bitwise_count(words)
+    expected = alpha.astype(np.int64) * further + _signed_sum(_bits(words), beta)
     proven: npt.NDArray[np.bool_] = expected % _PRIME == proofs
     return proven
 
 
-def _draws(
-    seeds: Sequence[bytes], *, of_left: bool
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _draws(seeds: Seeds, *, of_left: bool) -> tuple[Tags, Tags]:
     """α (n,) from 1 to p - 1 and β (n, 64) from 0 to p - 1 of one side of n pairs."""
-    purpose = b"prove" + (b"left" if of_left else b"right")
-    drawn = xof(seeds, purpose, _DRAWN_BYTES * (1 + SIEVE_BITS)).view("<u8")
-    alpha = 1 + (drawn[:, 0] % np.uint64(_PRIME - 1)).astype(np.int64)
-    return alpha, (drawn[:, 1:] % np.uint64(_PRIME)).astype(np.int64)
+    width = _DRAWN_BYTES * (1 + SIEVE_BITS)
+    drawn = seeds.draw(b"prove l" if of_left else b"prove r", width)
+    numbers = np.ascontiguousarray(drawn).view("<u4") >> np.uint32(1)
+    return 1 + numbers[:, 0] % np.uint32(_PRIME - 1), _reduced(numbers[:, 1:])
 
 
-def _bits(words: Words) -> npt.NDArray[np.int64]:
+def _reduced(numbers: Tags) -> Tags:
+    """Numbers below 2p, modulo p: what is subtracted from a smaller one wraps around."""
+    reduced: Tags = np.minimum(numbers, numbers - np.uint32(_PRIME))
+    return reduced
+
+
+def _signed_sum(bits: Tags, numbers: Tags) -> npt.NDArray[np.int64]:
+    """Σ (1 - 2·bit)·number of each row."""
+    total = numbers.sum(axis=1, dtype=np.int64)
+    of_ones = (bits * numbers).sum(axis=1, dtype=np.int64)
+    signed: npt.NDArray[np.int64] = total - 2 * of_ones
+    return signed
+
+
+def _bits(words: Words) -> Tags:
     """Bit i of each word, from the lowest; (n, 64) zeros and ones."""
     octets = np.ascontiguousarray(words).astype("<u8", copy=False).view(np.uint8)
     bits = np.unpackbits(octets.reshape(-1, SIEVE_BITS // 8), axis=1, bitorder="little")
-    return bits.astype(np.int64)
+    return bits.astype(np.uint32)
