@@ -111,8 +111,8 @@ def _words(blocks: Bytes) -> Words:
     return np.ascontiguousarray(blocks).view("<u8").astype(np.uint64, copy=False)
 
 
-def _octets(words: Words) -> Bytes:
-    return np.ascontiguousarray(words).reshape(-1).view(np.uint8)
+def _octets(words: Words) -> memoryview[int]:
+    return np.ascontiguousarray(words).reshape(-1).view(np.uint8).data
 
 
 def _labels(purpose: bytes, numbers: Words) -> Words:
