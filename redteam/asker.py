@@ -76,10 +76,10 @@ class Asker:
             stream = read_stream(self.stub.StreamTokens(request), TokenRows.read)
             return Feed(stream.header, list(stream))
 
-    def prove(self, tokens: Ids, pass_index: int, partner: str = "anyone") -> ProofRows:
-        """ProveMembership."""
+    def prove(self, tokens: Ids, pass_index: int, card: Any) -> ProofRows:
+        """ProveMembership, for the registry whose card it is."""
         request = pb.ProveMembershipRequest(
-            epoch=self.epoch, partner=partner, pass_index=pass_index, tokens=tokens.tobytes()
+            epoch=self.epoch, partner_card=card, pass_index=pass_index, tokens=tokens.tobytes()
         )
         with translated("registry"):
             return ProofRows.read(self.stub.ProveMembership(request))
@@ -267,7 +267,7 @@ class Asked:
 
     def mirrored(self, asker: Asker) -> Asked:
         """The same pairs as the partner is asked for them, with the proofs of the asker's."""
-        by_us = asker.prove(self.tokens, self.pass_index)
+        by_us = asker.prove(self.tokens, self.pass_index, self.card)
         return replace(
             self, card=asker.card, counts=by_us.counts, proofs=by_us.proofs, own=self.theirs,
             theirs=self.own, partner=asker,
@@ -312,7 +312,8 @@ def meet(left: Asker, right: Asker, pass_index: int) -> Meeting:
     tokens = ids(shared)
     island = np.array([row[0] for row in rows], np.int64)
     own, others = ids([row[1] for row in rows]), ids([row[2] for row in rows])
-    by_left, by_right = left.prove(tokens, pass_index), right.prove(tokens, pass_index)
+    by_left = left.prove(tokens, pass_index, right.card)
+    by_right = right.prove(tokens, pass_index, left.card)
     return Meeting(
         Asked(
             right.card,

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from kinlink_core.encoding import keys
 from kinlink_core.encoding.encode import split_fixed
-from kinlink_core.encoding.prf import Prf
+from kinlink_core.encoding.membership import island_blocks, island_seeds
+from kinlink_core.encoding.prf import BLOCK_BYTES, Prf
 from kinlink_core.encoding.seal import SAMPLE_BYTES, TAG_BYTES, digest_columns, seal_pairs
 from kinlink_core.encoding.sieve import (
     NO_SIEVE,
@@ -272,20 +273,16 @@ def measure(schema: Schema, left: SealedBatch, right: SealedBatch) -> tuple[np.n
 
 
 def _island_blocks(encoded: Encoded, left: I64, right: I64) -> Bytes:
-    """IK_AB of each pair of rows, each distinct one derived once; (n, 16)."""
+    """IK_AB of each pair of rows; (n, 16)."""
     rows, secrets = encoded.rows, encoded.secrets
-    known: dict[tuple[int, int, int], bytes] = {}
-    found = []
-    for token, one, other in zip(
-        rows.token[left].tolist(), rows.registry[left].tolist(), rows.registry[right].tolist(),
-        strict=True,
-    ):  # fmt: skip
-        name = (token, one, other)
-        if name not in known:
-            blocking_key = secrets.blocking_key[token].tobytes()
-            known[name] = keys.island_block(secrets.pair_keys[one, other], blocking_key)
-        found.append(known[name])
-    return np.frombuffer(b"".join(found), np.uint8).reshape(-1, keys.ISLAND_BYTES)
+    blocks = np.empty((len(left), BLOCK_BYTES), np.uint8)
+    sides = np.column_stack([rows.registry[left], rows.registry[right]])
+    for one, other in np.unique(sides, axis=0).tolist():
+        here = np.flatnonzero((sides == (one, other)).all(axis=1))
+        prf = Prf(keys.membership_key(secrets.pair_keys[one, other]))
+        blocking_keys = secrets.blocking_key[rows.token[left[here]]]
+        blocks[here] = island_blocks(island_seeds(prf, blocking_keys))
+    return blocks
 
 
 def _sieve(schema: Schema, encoded: Encoded, left: I64, right: I64) -> npt.NDArray[np.uint8]:

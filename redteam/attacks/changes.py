@@ -23,7 +23,7 @@ from unittest.mock import patch
 import numpy as np
 from kinlink_core.errors import KinlinkError
 from kinlink_core.wire import Refusal
-from kinlink_registry import claims, rounds
+from kinlink_registry import islands, rounds
 
 from redteam.asker import ids, meet
 from redteam.population import make
@@ -55,7 +55,7 @@ def run(setting: Setting) -> list[Result]:
         today, later = _stale_proofs(lab, left, right, rows)
     with twins(rows, 2, toml=WAITING) as lab, lab.serving() as askers:
         left = next(iter(askers.values()))
-        polled = _joined_polling(lab, left, rows)
+        polled = _joined_polling(lab, left, right.card, rows)
         spread = _joined_rounds(lab, left, rows)
     seed, detail = setting.seed, "Linker alone."
     together = "pairs of handles that {} together and are of one record"
@@ -107,16 +107,16 @@ def _joined_rounds(lab: Laboratory, left: Asker, rows: list[dict[str, str]]) -> 
     return _precision(groups)
 
 
-def _joined_polling(lab: Laboratory, left: Asker, rows: list[dict[str, str]]) -> float:
+def _joined_polling(lab: Laboratory, left: Asker, card: Any, rows: list[dict[str, str]]) -> float:
     """Change records one by one, asking for proofs of every token after each."""
     held = {index: sorted(left.feed().held(index)) for index in range(len(left.schema.passes))}
     tokens = {index: ids(each) for index, each in held.items()}
     owners = _token_owners(left)
     groups: list[Group] = []
-    before = {index: left.prove(each, index).counts for index, each in tokens.items()}
+    before = {index: left.prove(each, index, card).counts for index, each in tokens.items()}
     for row in rows[:CHANGED]:
         lab.ingest(left.node.name, [_changed(row)])
-        after = {index: left.prove(each, index).counts for index, each in tokens.items()}
+        after = {index: left.prove(each, index, card).counts for index, each in tokens.items()}
         fallen = [
             (held[index][place], index)
             for index in held
@@ -161,7 +161,7 @@ def _stale_proofs(
     held = right.feed().held(asked.pass_index)
     lost = np.array([asked.tokens[island].tobytes() not in held for island in asked.island])
     today = _answered(left, asked, lost)
-    with patch.object(claims, "today", return_value=claims.today() + DAYS_LATER):
+    with patch.object(islands, "today", return_value=islands.today() + DAYS_LATER):
         return today, _answered(left, asked, lost)
 
 

@@ -75,8 +75,10 @@ class _Scene:
         """Requests for the left registry's side, each a lie in one thing."""
         asked = self.met.to_left
         random = np.frombuffer(os.urandom(asked.proofs.size), np.uint8).reshape(-1, 16)
-        own = self.left.prove(asked.tokens, self.pass_index).proofs
-        for proofs in (random, np.zeros_like(random), own, np.roll(asked.proofs, 1, axis=0)):
+        own = self.left.prove(asked.tokens, self.pass_index, asked.card).proofs
+        for_third = self.right.prove(asked.tokens, self.pass_index, self.third.card).proofs
+        rolled = np.roll(asked.proofs, 1, axis=0)
+        for proofs in (random, np.zeros_like(random), own, for_third, rolled):
             yield "presence", replace(asked, proofs=proofs)
         yield "presence", self._alone()
         for change in (-1, 1, 5, 2**32 - 1):

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from kinlink_core.encoding import keys
 from kinlink_core.encoding.encode import split_fixed
+from kinlink_core.encoding.membership import island_blocks, island_seeds
 from kinlink_core.encoding.prf import Prf
 from kinlink_core.encoding.sieve import (
     SIEVE_BITS,
@@ -97,10 +98,12 @@ def _harvest(
     for row in np.repeat(rows, INVENTED_HANDLES).tolist():
         registry = int(view.rows.registry[row])
         pair = (min(colluder, registry), max(colluder, registry))
-        blocking_key = secrets.blocking_key[view.rows.token[row]].tobytes()
+        blocking_key = secrets.blocking_key[[view.rows.token[row]]]
+        members = Prf(keys.membership_key(secrets.pair_keys[pair]))
         prf = Prf(keys.draw_key(secrets.pair_keys[pair]))
-        block = _one(keys.island_block(secrets.pair_keys[pair], blocking_key))
-        own, invented = secrets.handle[[row]], _one(rng.bytes(keys.HANDLE_BYTES))
+        block = island_blocks(island_seeds(members, blocking_key))
+        own = secrets.handle[[row]]
+        invented = rng.integers(0, 256, own.shape, np.uint8)
         handles = (invented, own) if colluder < registry else (own, invented)
         seeds = prf.pairs(block, *handles)
         blocking_pass = view.schema.passes[view.rows.pass_index[row]]
@@ -113,10 +116,6 @@ def _harvest(
         bits[source] = (answered ^ shown[0])[place]
         seen[source] = True
     return bits, seen
-
-
-def _one(block: bytes) -> Bytes:
-    return np.frombuffer(block, np.uint8).reshape(1, -1)
 
 
 def _bits(words: npt.NDArray[np.uint64]) -> Bytes:

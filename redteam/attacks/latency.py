@@ -121,7 +121,8 @@ def _tokens(left: Asker, asked: Asked) -> tuple[Callable[[int], Any], Callable[[
     crowded = ids([max(held, key=lambda token: len(held[token]))] * ROWS_A_CALL)
     nobody = ids([os.urandom(16) for _ in range(ROWS_A_CALL)])
     index = asked.pass_index
-    return lambda _: left.prove(crowded, index), lambda _: left.prove(nobody, index)
+    card = asked.card
+    return lambda _: left.prove(crowded, index, card), lambda _: left.prove(nobody, index, card)
 
 
 def _handles(

@@ -240,7 +240,7 @@ def test_proofs_of_another_number_of_tokens_are_refused(scene: Scene, rows: int)
         counts=bytes(4 * rows), proofs=bytes(16 * rows)
     )
     with lost(Reason.STREAM_CUT):
-        scene.peer.prove(EPOCH, "gansu", 0, tokens(2))
+        scene.peer.prove(EPOCH, CARD, 0, tokens(2))
 
 
 def refined(parents: list[int], rows: int | None = None) -> list[Any]:

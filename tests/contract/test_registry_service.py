@@ -210,7 +210,7 @@ def test_an_epoch_that_is_not_served_is_refused_by_every_method(
     tags = np.zeros((20, 32), np.uint8)
     for call in (
         left.feed,
-        lambda: left.prove(met.to_left.tokens, 0),
+        lambda: left.prove(met.to_left.tokens, 0, right.card),
         lambda: left.refine(met.to_left.tokens, 0),
         lambda: left.sieve(met.to_left),
         lambda: left.seal(met.to_left),
@@ -232,7 +232,7 @@ def test_an_island_without_the_partners_proof_is_refused(
     proofs = {
         "random": np.frombuffer(os.urandom(asked.proofs.size), np.uint8).reshape(-1, 16),
         "other count": asked.proofs,
-        "own proof": left.prove(asked.tokens, 0).proofs,
+        "own proof": left.prove(asked.tokens, 0, right.card).proofs,
         "other token": np.roll(asked.proofs, 1, axis=0),
         "zero": np.zeros_like(asked.proofs),
     }[forgery]
@@ -301,7 +301,7 @@ def test_an_island_above_its_cap_is_not_proved_and_not_answered(tmp_path: Path) 
     with rig.linker(homes[0]) as left, rig.linker(homes[1]) as right:
         ((token, ours),) = left.feed().added(0).items()
         tokens = ids([token])
-        proof = right.prove(tokens, 0)
+        proof = right.prove(tokens, 0, left.card)
         assert proof.counts.tolist() == [2]
         asked = Asked(
             right.card, 0, tokens, proof.counts, proof.proofs,
@@ -311,7 +311,7 @@ def test_an_island_above_its_cap_is_not_proved_and_not_answered(tmp_path: Path) 
         must(
             homes[0], "ingest", write_csv(tmp_path / "more.csv", [{**person(1), "record_id": "t9"}])
         )
-        proof = left.prove(tokens, 0)
+        proof = left.prove(tokens, 0, right.card)
         assert proof.counts.tolist() == [0]
         assert not proof.proofs.any()
 
@@ -348,7 +348,7 @@ def test_finer_tokens_can_be_proved_and_sealed_like_any_others(
     shared = sorted(of_ours.keys() & of_theirs.keys())
     assert len(shared) == 20
     tokens = ids(shared)
-    proof = right.prove(tokens, 0)
+    proof = right.prove(tokens, 0, left.card)
     asked = Asked(
         right.card, 0, tokens, proof.counts, proof.proofs,
         np.array([of_ours[t] for t in shared]), np.array([of_theirs[t] for t in shared]),
@@ -443,7 +443,8 @@ def test_a_record_with_two_partners_keeps_one_subject(tmp_path: Path) -> None:
         ours, theirs = left.feed().added(0), right.feed().added(0)
         (token,) = ours.keys() & theirs.keys()
         tokens, own = ids([token]), ids(ours[token] * 2)
-        proof, ours_proof = right.prove(tokens, 0), left.prove(tokens, 0)
+        proof = right.prove(tokens, 0, left.card)
+        ours_proof = left.prove(tokens, 0, right.card)
         to_right = Asked(
             left.card, 0, tokens, ours_proof.counts, ours_proof.proofs,
             ids(theirs[token]), own, left, np.zeros(2),
@@ -658,8 +659,8 @@ def test_a_malformed_request_is_refused_before_anything_is_looked_up(
     _, left, right = federation
     met = meet(left, right)
     wrong = (
-        lambda: left.prove(np.zeros(17, np.uint8), 0),
-        lambda: left.prove(np.zeros((1, 16), np.uint8), 2),
+        lambda: left.prove(np.zeros(17, np.uint8), 0, right.card),
+        lambda: left.prove(np.zeros((1, 16), np.uint8), 2, right.card),
         lambda: left.sieve(dataclasses.replace(met.to_left, island=np.full(20, 20))),
         lambda: left.seal(dataclasses.replace(met.to_left, theirs=met.to_left.theirs[:5])),
         lambda: left.publish(pb.PublishedLink(link_id="x", subject=b"short")),
@@ -671,9 +672,9 @@ def test_a_malformed_request_is_refused_before_anything_is_looked_up(
 
 
 def test_a_request_above_the_frame_limit_is_refused(federation: tuple[Rig, Linker, Linker]) -> None:
-    _, left, _ = federation
+    _, left, right = federation
     with pytest.raises((QuotaError, InvalidInputError)):
-        left.prove(np.zeros((80_000, 16), np.uint8), 0)
+        left.prove(np.zeros((80_000, 16), np.uint8), 0, right.card)
 
 
 @pytest.mark.parametrize("role", ["registry", "gateway", "operator", "keyserver"])

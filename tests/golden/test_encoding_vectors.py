@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from kinlink_core.encoding import chance, keys
+from kinlink_core.encoding import chance, keys, membership
 from kinlink_core.encoding.encode import Encoder, split_fixed
 from kinlink_core.encoding.normalize import normalize_column
 from kinlink_core.encoding.prf import Prf
@@ -66,7 +66,9 @@ def vectors() -> dict[str, Any]:
     parts = split_fixed(schema, batch.fixed)
     bk = bytes(batch.blocking.key[0])
     handles = [np.full((2, keys.HANDLE_BYTES), i, np.uint8) for i in (1, 2)]
-    island = np.frombuffer(keys.island_block(b"K" * 32, bk) * 2, np.uint8).reshape(2, -1)
+    members = Prf(keys.membership_key(b"K" * 32))
+    islands = membership.island_seeds(members, batch.blocking.key[[0, 0]])
+    island = membership.island_blocks(islands)
     prf = Prf(keys.draw_key(b"K" * 32))
     seeds = prf.pairs(island, *handles)
     values = [columns[field.name] for field in schema.fields]
@@ -88,7 +90,13 @@ def vectors() -> dict[str, Any]:
         "blocking_key": bk.hex(),
         "tokens": [bytes(t).hex() for t in batch.blocking.token],
         "levels": batch.blocking.level.tolist(),
-        "proof": keys.membership_proof(bk, "shaanxi", 3, 20_780).hex(),
+        "membership_key": keys.membership_key(b"K" * 32).hex(),
+        "proofs": {
+            side: membership.prove(islands, np.array([3, 4]), 20_780, of_left=of_left)
+            .tobytes()
+            .hex()
+            for side, of_left in (("left", True), ("right", False))
+        },
         "island": island[0].tobytes().hex(),
         "draw_key": keys.draw_key(b"K" * 32).hex(),
         "seeds": seeds.state.astype("<u8").tobytes().hex(),

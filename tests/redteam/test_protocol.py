@@ -84,7 +84,7 @@ def test_repeated_chance_draws_are_the_same_draw(pair: tuple[Asker, Asker]) -> N
 def test_forged_presence_size_and_partner_are_not_answered(pair: tuple[Asker, Asker]) -> None:
     left, right = pair
     asked = meet(left, right, left.schema.pass_index("birth_place")).to_left
-    own = left.prove(asked.tokens, asked.pass_index).proofs
+    own = left.prove(asked.tokens, asked.pass_index, asked.card).proofs
     for lie in (
         replace(asked, proofs=own),
         replace(asked, proofs=np.roll(asked.proofs, 1, axis=0)),

@@ -20,7 +20,9 @@ from kinlink_linker.islands import TokenRows, joined, split_rows
 from kinlink_linker.peer import Islands, Proofs, Refined
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+
+    from kinlink_core.runtime.cards import Card
 
     from kinlink_linker.domain import I64, U32, Bools, Ids
     from kinlink_linker.duck import DuckLimits
@@ -144,7 +146,8 @@ class Finder:
 
     def _prove(self, islands: IslandSet, codes: dict[str, int]) -> list[PairIslands]:
         meetings = list(self._meetings(islands, codes))
-        asks = [ask for meeting in meetings for ask in meeting.asks(self.run.epoch)]
+        cards = {name: each.card for name, each in self.run.federation.descriptions.items()}
+        asks = [ask for meeting in meetings for ask in meeting.asks(self.run.epoch, cards)]
         self.run.progress.expect(len(asks))
         for (meeting, side, part), answer in self.run.federation.ask(asks):
             meeting.take(side, part, answer)
@@ -193,13 +196,15 @@ class _Meeting:
         self.counts: dict[str, U32] = defaultdict(lambda: np.zeros(len(where), np.uint32))
         self._proofs: dict[str, Ids] = defaultdict(lambda: np.zeros((len(where), 2), np.uint64))
 
-    def asks(self, epoch: str) -> Iterator[Ask[tuple[_Meeting, str, slice], Proofs]]:
+    def asks(
+        self, epoch: str, cards: Mapping[str, Card]
+    ) -> Iterator[Ask[tuple[_Meeting, str, slice], Proofs]]:
         for side, own, partner in (
             ("left", self.left, self.right),
             ("right", self.right, self.left),
         ):
             for part in slices_of(len(self._where), TOKENS_PROVED_A_REQUEST):
-                call = partial(_prove_at, epoch, partner, self.pass_index, self._token[part])
+                call = partial(_prove_at, epoch, cards[partner], self.pass_index, self._token[part])
                 yield Ask(own, (self, side, part), call)
 
     def take(self, side: str, part: slice, answer: Proofs) -> None:
@@ -251,5 +256,7 @@ def _refine_at(epoch: str, pass_index: int, level: int, tokens: Ids, peer: Regis
     return peer.refine(epoch, pass_index, level, tokens)
 
 
-def _prove_at(epoch: str, partner: str, pass_index: int, tokens: Ids, peer: RegistryPeer) -> Proofs:
+def _prove_at(
+    epoch: str, partner: Card, pass_index: int, tokens: Ids, peer: RegistryPeer
+) -> Proofs:
     return peer.prove(epoch, partner, pass_index, tokens)

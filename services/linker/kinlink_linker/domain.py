@@ -200,6 +200,12 @@ def packed(ids: Ids) -> U8:
     return octets.reshape(-1, ID_BYTES)
 
 
+def as_bytes(ids: Ids) -> list[bytes]:
+    """`(n, 2)` words as n ids of 16 bytes."""
+    octets = packed(ids).tobytes()
+    return [octets[at : at + ID_BYTES] for at in range(0, len(octets), ID_BYTES)]
+
+
 def no_ids() -> Ids:
     """Return an empty array of ids."""
     return np.empty((0, 2), np.uint64)

@@ -197,7 +197,7 @@ def _part(found: FoundLinks, pass_ids: Sequence[str]) -> pa.Table:
     passes = pa.array(pass_ids, pa.string()).take(pa.array(found.pass_index.astype(np.int64)))
     return pa.table(
         [
-            pa.array(found.ids(), pa.string()),
+            pa.array(found.ids, pa.string()),
             pa.array([found.left] * rows, pa.string()),
             _blobs(packed(found.left_subject)),
             pa.array([found.right] * rows, pa.string()),

@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+from kinlink_core.encoding.keys import lp
 
-from kinlink_linker.domain import packed
+from kinlink_linker.domain import as_bytes, packed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,11 +95,12 @@ class FoundLinks:
         """How many there are."""
         return len(self.weight)
 
+    @cached_property
     def ids(self) -> list[str]:
         """The link id of every row."""
-        lefts, rights = packed(self.left_subject), packed(self.right_subject)
+        lefts, rights = as_bytes(self.left_subject), as_bytes(self.right_subject)
         return [
-            link_id(self.left, one.tobytes(), self.right, other.tobytes())
+            link_id(self.left, one, self.right, other)
             for one, other in zip(lefts, rights, strict=True)
         ]
 
@@ -168,10 +171,8 @@ def merge(scored: ScoredPairs, left_subject: Ids, right_subject: Ids, rule: Link
 
 def link_id(left: str, left_subject: bytes, right: str, right_subject: bytes) -> str:
     """The id of a subject pair, the same in every linkage of an epoch; 32 hex digits."""
-    digest = hashlib.sha256(b"kinlink/link/v1")
-    for part in (left.encode(), left_subject, right.encode(), right_subject):
-        digest.update(len(part).to_bytes(4, "big") + part)
-    return digest.digest()[:LINK_ID_BYTES].hex()
+    parts = lp(left.encode(), left_subject, right.encode(), right_subject)
+    return hashlib.sha256(b"kinlink/link/v1" + parts).digest()[:LINK_ID_BYTES].hex()
 
 
 def _greedy(left: Ids, right: Ids, above: Bools) -> Bools:

@@ -205,8 +205,8 @@ class RegistryPeer(Protocol):
     ) -> Iterator[FeedHeader | FeedRows]:
         """Stream the header and then the events after a position."""
 
-    def prove(self, epoch: str, partner: str, pass_index: int, tokens: Ids) -> Proofs:
-        """Ask for membership proofs of tokens a partner shares."""
+    def prove(self, epoch: str, partner: Card, pass_index: int, tokens: Ids) -> Proofs:
+        """Ask for membership proofs of tokens that a partner shares, for that partner."""
 
     def refine(self, epoch: str, pass_index: int, level: int, tokens: Ids) -> Refined:
         """Ask for finer tokens under tokens of the level above."""

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from kinlink_linker import duck
-from kinlink_linker.domain import packed
+from kinlink_linker.domain import as_bytes
 from kinlink_linker.federation import Ask
 from kinlink_linker.peer import Publication
 
@@ -67,15 +67,14 @@ class Publisher:
 
 def _handles(registry: str, found: Sequence[FoundLinks]) -> dict[str, tuple[bytes, bytes]]:
     """Own and partner handle of each link of a registry."""
-    handles = {}
+    handles: dict[str, tuple[bytes, bytes]] = {}
     for each in found:
         if registry not in {each.left, each.right}:
             continue
-        own, other = packed(each.left_handle), packed(each.right_handle)
+        own, other = as_bytes(each.left_handle), as_bytes(each.right_handle)
         if registry == each.right:
             own, other = other, own
-        for link, one, two in zip(each.ids(), own, other, strict=True):
-            handles[link] = (one.tobytes(), two.tobytes())
+        handles.update(zip(each.ids, zip(own, other, strict=True), strict=True))
     return handles
 
 

@@ -174,10 +174,13 @@ class GrpcRegistryPeer:
             handle, token = ids_of(rows.handle), ids_of(rows.token)
             yield FeedRows(rows.sequence, rows.event, rows.pass_index, handle, token)
 
-    def prove(self, epoch: str, partner: str, pass_index: int, tokens: Ids) -> Proofs:
-        """Ask for membership proofs of tokens a partner shares."""
+    def prove(self, epoch: str, partner: Card, pass_index: int, tokens: Ids) -> Proofs:
+        """Ask for membership proofs of tokens that a partner shares, for that partner."""
         request = pb.ProveMembershipRequest(
-            epoch=epoch, partner=partner, pass_index=pass_index, tokens=packed(tokens).tobytes()
+            epoch=epoch,
+            partner_card=wire.card_message(partner),
+            pass_index=pass_index,
+            tokens=packed(tokens).tobytes(),
         )
         answer = self._unary(self._stub.ProveMembership, request, UNARY_SECONDS)
         rows = wire.ProofRows.read(answer)

@@ -99,23 +99,26 @@ def tokens(node: Node, session: Session, *, epoch: str, feed_id: str, after_sequ
     )
 
 
-def prove(node: Node, *, epoch: str, pass_index: int, tokens: Bytes) -> ProofRows:
-    """Own counts and proofs under tokens."""
+def prove(
+    node: Node, partners: Partners, *, epoch: str, card: Card, pass_index: int, tokens: Bytes
+) -> tuple[Partner, ProofRows]:
+    """Own counts and proofs under tokens, for a partner."""
     blocking_pass = _pass(node, pass_index)
     with node.vault.reading() as session:
         served = node.epochs.served(session, epoch)
+        partner = partners.admit(card, served)
         counts, proofs = islands.prove(
             session,
             node.vault.cipher,
-            node.claims,
+            node.blocking_keys,
             served,
             live=node.directory.live(session, served),
-            own=node.name,
+            partner=partner,
             pass_index=pass_index,
             cap=node.cap(blocking_pass),
             tokens=tokens,
         )
-    return ProofRows(counts, proofs)
+    return partner, ProofRows(counts, proofs)
 
 
 def refine(node: Node, *, epoch: str, pass_index: int, level: int, tokens: Bytes) -> RefinedRows:
@@ -164,7 +167,7 @@ def _asked(node: Node, partners: Partners, about: About, ask: SieveAsk) -> _Aske
         checked = islands.check_claims(
             session,
             node.vault.cipher,
-            node.claims,
+            node.blocking_keys,
             served,
             live=live,
             partner=partner,
@@ -266,13 +269,12 @@ def disclose(
     with node.vault.writing() as session:
         served = node.epochs.served(session, epoch)
         partner = partners.admit(card, served)
-        live = node.directory.live(session, served)
         answers = disclosure.disclose(
             session,
             node.vault.cipher,
-            node.claims,
+            node.blocking_keys,
             served,
-            located=islands.locate(session, served, live, asked.own_handles),
+            live=node.directory.live(session, served),
             partner=partner,
             policy=node.policy,
             asker=asker,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import contextmanager
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from kinlink_registry.settings import RegistrySettings
 
 LOCAL_GRACE_SECONDS = 5.0
+# What gauges cost grows with the vault; they may take so much of the time.
+MEASURING_SHARE_MAX = 0.05
 
 _log = structlog.get_logger(__name__)
 
@@ -136,6 +139,7 @@ class _Housekeeper(threading.Thread):
         self._node = node
         self._stopped = threading.Event()
         self._measured: tuple[int, Problem | None] | None = None
+        self._measures_again = 0.0
 
     def run(self) -> None:
         """Look again every few seconds."""
@@ -159,11 +163,15 @@ class _Housekeeper(threading.Thread):
         self._node.epochs.sync(self._stopped, after_batch=self._tend)
         with self._node.vault.reading() as session:
             self._node.keep_only(self._node.epochs.encoded(session))
+            self._node.open_records(session)
         self._tend()
 
     def _tend(self) -> None:
         rounds.let_leave(self._node)
         state = (self._node.vault.generation, self._node.epochs.coder.problem)
-        if state != self._measured:
+        started = time.monotonic()
+        if state != self._measured and started >= self._measures_again:
             self._measured = state
             measure(self._node)
+            now = time.monotonic()
+            self._measures_again = now + (now - started) / MEASURING_SHARE_MAX

@@ -109,11 +109,19 @@ class Tokens:
         held = np.diff(np.append(first, len(order)))
         return cls(token[first], handles.pass_index[order[first]], held)
 
+    def find(self, tokens: Words) -> I64:
+        """Where each stands, `NOWHERE` if it does not."""
+        return _find(self.token, tokens)
+
+    def ids(self, places: I64) -> Bytes:
+        """Tokens at some places, (n, 16)."""
+        return np.ascontiguousarray(self.token[places]).view(np.uint8)
+
     def changed(self, gone: Handles, added: Handles) -> Tokens:
         """After some handles went and others came; tokens that nobody holds any more may stay."""
         held = self.held.copy()
-        np.subtract.at(held, _find(self.token, gone.token), 1)
-        at = _find(self.token, added.token)
+        np.subtract.at(held, self.find(gone.token), 1)
+        at = self.find(added.token)
         np.add.at(held, at[at != NOWHERE], 1)
         new = Tokens.of(added.take(at == NOWHERE))
         places = np.searchsorted(self.token[:, 0], new.token[:, 0])
@@ -132,12 +140,16 @@ class Live:
     handles: Handles
     tokens: Tokens
 
-    def held(self, tokens: Bytes, pass_index: int) -> I64:
-        """Live records under each of (n, 16) tokens of a pass."""
-        at = _find(self.tokens.token, _words(tokens))
-        held = np.append(self.tokens.held, 0)[at]
-        held[np.append(self.tokens.pass_index, 0)[at] != pass_index] = 0
-        return held
+    def places(self, tokens: Bytes, pass_index: int) -> I64:
+        """Place of each of (n, 16) tokens of a pass, `NOWHERE` if nobody has it."""
+        at = self.tokens.find(_words(tokens))
+        here = at != NOWHERE
+        here[here] = self.tokens.pass_index[at[here]] == pass_index
+        return np.where(here, at, NOWHERE)
+
+    def held(self, places: I64) -> I64:
+        """Live records under the tokens at some places."""
+        return np.where(places == NOWHERE, 0, np.append(self.tokens.held, 0)[places])
 
     def find(self, handles: Bytes) -> I64:
         """Row of each of (n, 16) handles, `NOWHERE` if it is not live."""

@@ -12,20 +12,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from kinlink_core.encoding import keys
+from kinlink_core.encoding.membership import island_blocks, island_seeds
 from kinlink_core.encoding.record_tags import open_record_tags
 from kinlink_core.wire import DisclosedRows, Refusal
 
-from kinlink_registry import columns, quotas
+from kinlink_registry import columns, islands, quotas
 from kinlink_registry.approvals import Guard
 from kinlink_registry.cipher import record_name
 
 if TYPE_CHECKING:
     from kinlink_core.wire import DiscloseAsk
 
+    from kinlink_registry.blocking_keys import BlockingKeys
     from kinlink_registry.cipher import VaultCipher
-    from kinlink_registry.claims import Claims
     from kinlink_registry.columns import Bytes
+    from kinlink_registry.directory import Live
     from kinlink_registry.epochs import Epoch
     from kinlink_registry.islands import Located
     from kinlink_registry.partners import Partner
@@ -37,21 +38,22 @@ if TYPE_CHECKING:
 def disclose(
     session: Session,
     cipher: VaultCipher,
-    claims: Claims,
+    keys: BlockingKeys,
     epoch: Epoch,
     *,
-    located: Located,
+    live: Live,
     partner: Partner,
     policy: Policy,
     asker: Asker,
     asked: DiscloseAsk,
 ) -> DisclosedRows:
     """Decide row by row, and write every decision that binds later ones down."""
+    located = islands.locate(session, epoch, live, asked.own_handles)
     tags = _partner_tags(
-        session, cipher, claims, epoch, partner=partner, asked=asked, located=located
+        session, cipher, keys, epoch, live=live, partner=partner, asked=asked, located=located
     )
-    live = located.ref[located.refusal == Refusal.ANSWERED]
-    ledger = _Ledger.load(session, epoch, partner, policy, asker=asker, refs=live)
+    refs = located.ref[located.refusal == Refusal.ANSWERED]
+    ledger = _Ledger.load(session, epoch, partner, policy, asker=asker, refs=refs)
     own_handles, partner_handles = (
         columns.rows(asked.own_handles),
         columns.rows(asked.partner_handles),
@@ -73,20 +75,23 @@ def disclose(
 def _partner_tags(
     session: Session,
     cipher: VaultCipher,
-    claims: Claims,
+    keys: BlockingKeys,
     epoch: Epoch,
     *,
+    live: Live,
     partner: Partner,
     asked: DiscloseAsk,
     located: Located,
 ) -> list[bytes]:
     """The partner's record tag of each row, empty where it does not open."""
-    live = np.flatnonzero(located.refusal == Refusal.ANSWERED)
-    opened = claims.blocking_keys(session, cipher, epoch, located.token[live])
-    rows = live[[index for index, key in enumerate(opened) if key is not None]]
-    blocks = [keys.island_block(partner.pair_key, key) for key in opened if key is not None]
+    answered = np.flatnonzero(located.refusal == Refusal.ANSWERED)
+    opened, known = keys.of(
+        session, cipher, epoch, live, live.tokens.find(located.token[answered].view(np.uint64))
+    )
+    rows = answered[known]
+    blocks = island_blocks(island_seeds(partner.islands, opened[known]))
     handles = partner.ordered(asked.own_handles[rows], asked.partner_handles[rows])
-    seeds = partner.prf.pairs(columns.from_list(blocks, keys.ISLAND_BYTES), *handles)
+    seeds = partner.draws.pairs(blocks, *handles)
     found, genuine = open_record_tags(
         seeds, asked.partner_tags[rows], of_left=not partner.own_is_left
     )

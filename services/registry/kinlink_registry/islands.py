@@ -6,12 +6,13 @@ answer alike, and proofs are compared in constant time.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from kinlink_core.encoding.keys import membership_proof
+from kinlink_core.encoding import membership
 from kinlink_core.errors import (
     InvalidInputError,
     KinlinkError,
@@ -22,7 +23,6 @@ from kinlink_core.errors import (
 from kinlink_core.wire import Refusal
 
 from kinlink_registry import columns
-from kinlink_registry.claims import Claims, today
 from kinlink_registry.directory import NOWHERE
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from kinlink_core.wire import IslandRows
 
+    from kinlink_registry.blocking_keys import BlockingKeys
     from kinlink_registry.cipher import VaultCipher
     from kinlink_registry.columns import Bytes
     from kinlink_registry.directory import Live
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from kinlink_registry.partners import Partner
     from kinlink_registry.session import Session
 
+_DAY_SECONDS = 86_400
 NO_REF = -1
 NO_PASS = -1
 
@@ -48,7 +50,7 @@ class Islands:
     """Claims after they were checked."""
 
     token: Bytes  # (m, 16)
-    block: Bytes  # (m, 16), IK_AB; zero where it was not proven
+    block: Bytes  # (m, 16), IK_AB; means nothing where refused
     refusal: Refusals  # (m,)
 
 
@@ -93,28 +95,33 @@ def locate(session: Session, epoch: Epoch, live: Live, handles: Bytes) -> Locate
 def prove(
     session: Session,
     cipher: VaultCipher,
-    claims: Claims,
+    keys: BlockingKeys,
     epoch: Epoch,
     *,
     live: Live,
-    own: str,
+    partner: Partner,
     pass_index: int,
     cap: int,
     tokens: Bytes,
 ) -> tuple[npt.NDArray[np.uint32], Bytes]:
     """Own counts and proofs; zero where the token is unknown or no partner fits under the cap."""
-    held = live.held(tokens, pass_index)
+    at = live.places(tokens, pass_index)
+    held = live.held(at)
     answered = np.zeros(len(tokens), np.uint32)
     proofs = np.zeros((len(tokens), columns.ID_BYTES), np.uint8)
     # What is not answered opens no key: an unknown token and a crowded one take the same time.
     fitting = np.flatnonzero((held > 0) & (held < cap))
-    opened = claims.blocking_keys(session, cipher, epoch, tokens[fitting])
-    day = today()
-    for index, key, count in zip(fitting.tolist(), opened, held[fitting].tolist(), strict=True):
-        if key is not None:
-            answered[index] = count
-            proofs[index] = np.frombuffer(membership_proof(key, own, count, day), np.uint8)
+    opened, known = keys.of(session, cipher, epoch, live, at[fitting])
+    rows = fitting[known]
+    seeds = membership.island_seeds(partner.islands, opened[known])
+    answered[rows] = held[rows]
+    proofs[rows] = membership.prove(seeds, held[rows], today(), of_left=partner.own_is_left)
     return answered, proofs
+
+
+def today() -> int:
+    """Days since 1970, by which membership proofs are dated."""
+    return int(time.time() // _DAY_SECONDS)
 
 
 def refine(
@@ -147,7 +154,7 @@ def reveal(session: Session, handles: Bytes) -> None:
 def check_claims(
     session: Session,
     cipher: VaultCipher,
-    known: Claims,
+    keys: BlockingKeys,
     epoch: Epoch,
     *,
     live: Live,
@@ -157,13 +164,17 @@ def check_claims(
     cap: int,
 ) -> Islands:
     """Check that the partner proved each island, and that it is within its cap."""
-    held = live.held(claims.token, pass_index)
-    blocks = known.islands(session, cipher, epoch, partner=partner, claims=claims, held=held)
-    proven = np.any(blocks, axis=1)
-    refusal = np.full(len(blocks), Refusal.PROOF_REFUSED, np.uint8)
+    at = live.places(claims.token, pass_index)
+    held, counted = live.held(at), claims.partner_count.astype(np.int64)
+    opened, known = keys.of(session, cipher, epoch, live, at)
+    seeds = membership.island_seeds(partner.islands, opened)
+    proven = known & membership.verify(
+        seeds, counted, claims.proof, today(), of_left=not partner.own_is_left
+    )
+    refusal = np.full(len(at), Refusal.PROOF_REFUSED, np.uint8)
     refusal[proven] = Refusal.ABOVE_CAP
-    refusal[proven & (held + claims.partner_count <= cap)] = Refusal.ANSWERED
-    return Islands(claims.token, blocks, refusal)
+    refusal[proven & (held + counted <= cap)] = Refusal.ANSWERED
+    return Islands(claims.token, membership.island_blocks(seeds), refusal)
 
 
 def place_in_islands(

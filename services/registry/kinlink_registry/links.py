@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,11 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from kinlink_registry.cipher import VaultCipher
-    from kinlink_registry.columns import Bytes
     from kinlink_registry.session import Session
 
 LINKS_A_PAGE = 1000
-_NO_ID = bytes(columns.ID_BYTES)
+_NOBODY = "00000000-0000-0000-0000-000000000000"
 
 
 @dataclass(frozen=True)
@@ -31,70 +30,73 @@ class Published:
     unknown: int
 
 
-@dataclass(frozen=True)
-class _Known:
-    """A link of one of our records; `partner_record` is zero where it is not known."""
-
-    ref: int
-    link: PublishedLink
-    partner_record: bytes = _NO_ID
-
-    @property
-    def lasts(self) -> bool:
-        """Whether the record's subject id lasts over epochs because of this link."""
-        decided = self.link.verdict in {CONFIRMED, REJECTED} and self.partner_record != _NO_ID
-        return bool(self.link.person_id) or decided
+# What was known of a link stays where the new statement is silent: a verdict on an older link comes
+# without handles, and so does a link that was carried over. A verdict comes without a linkage: the
+# link stays of the one that found it.
+_COMPLETED = """
+  WITH known AS (
+    -- In whatever epoch: a link outlives the one it was found in.
+    SELECT links.*, ref FROM links JOIN (SELECT DISTINCT ref, subject FROM subject) USING (subject)
+     WHERE removed = 0),
+  filled AS (
+    SELECT known.* REPLACE (
+        coalesce(nullif(known.own_handle, $nobody::UUID), before.own_handle, $nobody::UUID)
+          AS own_handle,
+        coalesce(nullif(known.partner_handle, $nobody::UUID), before.partner_handle, $nobody::UUID)
+          AS partner_handle,
+        coalesce(nullif(known.verdict, 0), before.verdict, 0)::UTINYINT AS verdict),
+      before.partner_record AS record_before,
+      CASE WHEN $linkage = '' THEN coalesce(before.linkage_id, '') ELSE $linkage END AS linkage_id,
+      CASE WHEN $linkage = '' THEN coalesce(before.missing_registries, [])
+           ELSE $missing::VARCHAR[] END AS missing_registries
+      FROM known LEFT JOIN link before USING (link_id)),
+  named AS (
+    SELECT position, any_value(partner_record) AS partner_record
+      FROM filled JOIN disclosed USING (ref, partner, own_handle, partner_handle)
+     WHERE epoch_id = $epoch GROUP BY position)
+  SELECT link_id, $epoch::SMALLINT AS epoch_id, ref, subject, partner, partner_subject,
+         own_handle, partner_handle, match_weight, match_probability, person_id, verdict,
+         linkage_id, missing_registries, $now::TIMESTAMP AS published_at,
+         coalesce(named.partner_record, record_before, $nobody::UUID) AS partner_record
+    FROM filled LEFT JOIN named USING (position)
+"""
+# A record's subject id lasts over epochs because of such a link.
+_LASTING = f"""
+  SELECT ref, subject FROM kept WHERE person_id <> ''
+     OR (verdict IN ({CONFIRMED}, {REJECTED}) AND partner_record <> ?::UUID)
+"""
 
 
 def publish(
-    session: Session,
-    epoch_id: int,
-    linkage_id: str,
-    missing_registries: Sequence[str],
-    links: Sequence[PublishedLink],
+    session: Session, epoch_id: int, linkage_id: str, missing_registries: Sequence[str], links: Any
 ) -> Published:
     """Take over links: new ones, changed ones, removed ones, verdicts.
 
-    `epoch_id` is that of their handles, 0 when it was retired here.
+    Args:
+        session: a writing session.
+        epoch_id: of the links' handles, 0 when it was retired here.
+        linkage_id: that found them; empty for verdicts.
+        missing_registries: that it missed.
+        links: an Arrow table, see `link_messages.read_links`.
     """
-    asked = columns.table(
-        position=columns.positions(len(links)),
-        subject=columns.from_list([link.subject for link in links]),
-    )
-    # In whatever epoch: a link outlives the one it was found in.
-    found = session.table(
-        "SELECT position, ref FROM asked JOIN (SELECT DISTINCT ref, subject FROM subject)"
-        " USING (subject)",
-        asked=asked,
-    )
-    refs = dict(zip(found["position"].to_pylist(), found["ref"].to_pylist(), strict=True))
-    known = [_Known(refs[index], link) for index, link in enumerate(links) if index in refs]
-    gone = [link.link_id for link in links if link.removed]
-    kept = _completed(session, epoch_id, [each for each in known if not each.link.removed])
+    kept = session.table(
+        _COMPLETED,
+        {
+            "epoch": epoch_id, "linkage": linkage_id, "missing": list(missing_registries),
+            "now": _now(), "nobody": _NOBODY,
+        },
+        links=links,
+    )  # fmt: skip
+    gone = session.table("SELECT link_id FROM links WHERE removed = 1", links=links)
     _settle(session, kept)
-    replaced = columns.table(link_id=([each.link.link_id for each in kept] + gone))
-    before = session.table(
-        "SELECT link_id, linkage_id, missing_registries FROM link SEMI JOIN replaced"
-        " USING (link_id)",
-        replaced=replaced,
-    )
     session.run(
-        "DELETE FROM link WHERE link_id IN (SELECT link_id FROM replaced)", replaced=replaced
+        "DELETE FROM link WHERE link_id IN (SELECT link_id FROM kept UNION ALL FROM gone)",
+        kept=kept,
+        gone=gone,
     )
-    if kept:
-        # A verdict comes without a linkage: the link stays of the one that found it.
-        session.run(
-            "INSERT INTO link BY NAME SELECT kept.*,"
-            " CASE WHEN $1 = '' THEN coalesce(linkage_id, '') ELSE $1 END AS linkage_id,"
-            " CASE WHEN $1 = '' THEN coalesce(missing_registries, []) ELSE $2::VARCHAR[] END"
-            " AS missing_registries,"
-            " $3::TIMESTAMP AS published_at FROM kept LEFT JOIN before USING (link_id)",
-            [linkage_id, list(missing_registries), _now()],
-            kept=_table(epoch_id, kept),
-            before=before,
-        )
-    lasting = [each for each in kept if each.lasts]
-    subjects.settle(session, [e.ref for e in lasting], [e.link.subject for e in lasting])
+    session.run("INSERT INTO link BY NAME FROM kept", kept=kept)
+    subjects.settle(session, session.table(_LASTING, [_NOBODY], kept=kept))
+    known = session.table("SELECT 1 FROM links SEMI JOIN subject USING (subject)", links=links)
     return Published(len(kept), len(gone), len(links) - len(known))
 
 
@@ -153,110 +155,25 @@ def _local(row: dict[str, Any], local_id: str) -> LocalLink:
     )
 
 
-def _settle(session: Session, links: Sequence[_Known]) -> None:
+def _settle(session: Session, kept: Any) -> None:
     """Keep confirmed and rejected pairs from being compared again; "unsure" opens them."""
-    judged = [
-        each for each in links if each.link.verdict != UNSPECIFIED and each.partner_record != _NO_ID
-    ]
-    if not judged:
-        return
-    table = columns.table(
-        ref=np.array([each.ref for each in judged], np.int32),
-        partner=[each.link.partner for each in judged],
-        partner_record=columns.from_list([each.partner_record for each in judged]),
-        verdict=np.array([each.link.verdict for each in judged], np.uint8),
+    judged = session.table(
+        f"SELECT ref, partner, partner_record, verdict FROM kept WHERE verdict <> {UNSPECIFIED}"
+        " AND partner_record <> ?::UUID",
+        [_NOBODY],
+        kept=kept,
     )
+    if not len(judged):
+        return
     session.run(
         "DELETE FROM decided USING judged WHERE decided.ref = judged.ref"
         " AND decided.partner = judged.partner AND decided.partner_record = judged.partner_record",
-        judged=table,
+        judged=judged,
     )
     session.run(
         f"INSERT INTO decided SELECT DISTINCT ref, partner, partner_record FROM judged"
         f" WHERE verdict IN ({CONFIRMED}, {REJECTED})",
-        judged=table,
-    )
-
-
-def _completed(session: Session, epoch_id: int, links: Sequence[_Known]) -> list[_Known]:
-    """Add what is known of links already: handles they came with, a verdict, the partner's record.
-
-    A verdict on an older link comes without handles, and so does a link that was carried over.
-    """
-    stored = session.table(
-        "SELECT link_id, own_handle, partner_handle, partner_record, verdict FROM link"
-        " SEMI JOIN asked USING (link_id)",
-        asked=columns.table(link_id=[each.link.link_id for each in links]),
-    )
-    ids = [
-        [row.tobytes() for row in columns.matrix(stored[name])]
-        for name in ("own_handle", "partner_handle", "partner_record")
-    ]
-    before = dict(
-        zip(
-            stored["link_id"].to_pylist(),
-            zip(*ids, stored["verdict"].to_pylist(), strict=True),
-            strict=True,
-        )
-    )
-    filled = [_filled(each, before.get(each.link.link_id)) for each in links]
-    own, theirs = _handles([each.link for each in filled])
-    named = session.table(
-        "SELECT position, any_value(partner_record) AS partner_record"
-        " FROM asked JOIN disclosed USING (ref, partner, own_handle, partner_handle)"
-        " WHERE epoch_id = ? GROUP BY position",
-        [epoch_id],
-        asked=columns.table(
-            position=columns.positions(len(filled)),
-            ref=np.array([each.ref for each in filled], np.int32),
-            partner=[each.link.partner for each in filled],
-            own_handle=own,
-            partner_handle=theirs,
-        ),
-    )
-    for position, record in zip(
-        named["position"].to_pylist(), columns.matrix(named["partner_record"]), strict=True
-    ):
-        filled[position] = replace(filled[position], partner_record=record.tobytes())
-    return filled
-
-
-def _filled(known: _Known, before: tuple[bytes, bytes, bytes, int] | None) -> _Known:
-    if before is None:
-        return known
-    own, theirs, record, verdict = before
-    link = replace(
-        known.link,
-        own_handle=known.link.own_handle or own,
-        partner_handle=known.link.partner_handle or theirs,
-        verdict=known.link.verdict or verdict,
-    )
-    return _Known(known.ref, link, record)
-
-
-def _handles(links: Sequence[PublishedLink]) -> tuple[Bytes, Bytes]:
-    own = columns.from_list([link.own_handle or _NO_ID for link in links])
-    theirs = columns.from_list([link.partner_handle or _NO_ID for link in links])
-    return own, theirs
-
-
-def _table(epoch_id: int, kept: Sequence[_Known]) -> Any:
-    links = [each.link for each in kept]
-    own, theirs = _handles(links)
-    return columns.table(
-        link_id=[link.link_id for link in links],
-        epoch_id=np.full(len(links), epoch_id, np.int16),
-        ref=np.array([each.ref for each in kept], np.int32),
-        subject=columns.from_list([link.subject for link in links]),
-        partner=[link.partner for link in links],
-        partner_subject=columns.from_list([link.partner_subject for link in links]),
-        own_handle=own,
-        partner_handle=theirs,
-        match_weight=np.array([link.match_weight for link in links], np.float64),
-        match_probability=np.array([link.match_probability for link in links], np.float64),
-        person_id=[link.person_id for link in links],
-        verdict=np.array([link.verdict for link in links], np.uint8),
-        partner_record=columns.from_list([each.partner_record for each in kept]),
+        judged=judged,
     )
 
 

@@ -7,13 +7,14 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 from kinlink_core.runtime.audit import AuditLog
 from kinlink_core.runtime.chain import days_left
 from kinlink_core.runtime.files import read_file
 from kinlink_core.runtime.tls import TlsFiles
 
 from kinlink_registry import absence, approvals, encodings, feed, quotas, rotation
-from kinlink_registry.claims import Claims
+from kinlink_registry.blocking_keys import BlockingKeys
 from kinlink_registry.coding import Coder
 from kinlink_registry.directory import Directory
 from kinlink_registry.epochs import EpochBook
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from kinlink_registry.home import Home
     from kinlink_registry.key_desk import Bought
     from kinlink_registry.policy import Policy, Rounds
+    from kinlink_registry.session import Session
     from kinlink_registry.settings import RegistrySettings
 
 CAP_REFUSES_ALL = 0
@@ -65,7 +67,7 @@ class Node:
     keyring: Keyring
     epochs: EpochBook
     directory: Directory
-    claims: Claims
+    blocking_keys: BlockingKeys
     shelf: Shelf
     meetings: Meetings
     audit: AuditLog
@@ -103,13 +105,19 @@ class Node:
     def keep_only(self, epochs: Sequence[Epoch]) -> None:
         """Forget what is in memory of all other epochs: they were retired."""
         self.directory.keep_only(epochs)
-        self.claims.keep_only(epochs)
+        self.blocking_keys.keep_only(epochs)
         self.shelf.keep_only(epochs)
+
+    def open_records(self, session: Session) -> None:
+        """Have in memory what a linkage asks for, before it does."""
+        for epoch in self.epochs.encoded(session, complete_only=True):
+            self.directory.live(session, epoch)
+            self.shelf.fetch(session, epoch, np.empty(0, np.int32))
 
     def forget(self) -> None:
         """Forget what is in memory of the vault; after another took its place."""
         self.directory.clear()
-        self.claims.clear()
+        self.blocking_keys.clear()
         self.shelf.clear()
         self.meetings.clear()
 
@@ -152,7 +160,7 @@ def open_node(
         keyring=keyring,
         epochs=epochs,
         directory=Directory(),
-        claims=Claims(),
+        blocking_keys=BlockingKeys(),
         shelf=Shelf(schema, cipher, settings.vault.open_records_mb << 20),
         meetings=Meetings(),
         audit=audit,

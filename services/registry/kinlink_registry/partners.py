@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
-from kinlink_core.encoding.keys import KeyFault, draw_key
+from kinlink_core.encoding.keys import KeyFault, draw_key, membership_key
 from kinlink_core.encoding.prf import Prf
 from kinlink_core.errors import ForbiddenError, Reason
 from kinlink_core.runtime.cards import Card, verify_card
@@ -41,7 +41,8 @@ class Partner:
     name: str
     pair_key: bytes = field(repr=False)  # K_AB
     own_is_left: bool
-    prf: Prf  # under D_AB
+    draws: Prf  # under D_AB
+    islands: Prf  # under M_AB
 
     def ordered(self, own_handle: Handles, partner_handle: Handles) -> tuple[Handles, Handles]:
         """Handles of a pair, the one of the registry whose name sorts first in front."""
@@ -89,12 +90,13 @@ class Partners:
             )
         except KeyFault as error:
             raise ForbiddenError(Reason.CARD_INVALID, detail=str(error)) from error
-        return Partner(card.registry, pair_key, self.own < card.registry, Prf(draw_key(pair_key)))
-
-    def seen(self) -> set[str]:
-        """Names of the registries whose cards were verified lately."""
-        with self._lock:
-            return {card.registry for card, _ in self._trusted}
+        return Partner(
+            card.registry,
+            pair_key,
+            self.own < card.registry,
+            Prf(draw_key(pair_key)),
+            Prf(membership_key(pair_key)),
+        )
 
     def _verify(self, card: Card) -> None:
         authority = read_file(self._authority)

@@ -81,7 +81,7 @@ def seal(
 def seeds(partner: Partner, islands: Islands, rows: PairRows) -> Seeds:
     """What everything that is drawn for pairs is drawn from."""
     handles = partner.ordered(rows.own_handles, rows.partner_handles)
-    return partner.prf.pairs(islands.block[rows.island_index], *handles)
+    return partner.draws.pairs(islands.block[rows.island_index], *handles)
 
 
 def spread(sealed: SealedBatch, good: npt.NDArray[np.int64], count: int) -> SealedBatch:

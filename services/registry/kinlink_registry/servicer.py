@@ -29,7 +29,7 @@ from kinlink_core.wire import (
 )
 
 from kinlink_registry import answers, links
-from kinlink_registry.link_messages import TEXT_CHARACTERS_MAX, read_link, read_text
+from kinlink_registry.link_messages import TEXT_CHARACTERS_MAX, read_links, read_text
 from kinlink_registry.policy import Asker
 from kinlink_registry.subjects import NO_EPOCH
 
@@ -131,19 +131,20 @@ class RegistryServicer(registry_pb2_grpc.RegistryServiceServicer):
         context: Any,  # noqa: ARG002
     ) -> pb.ProveMembershipResponse:
         """Own membership proofs."""
-        rows = answers.prove(
+        partner, rows = answers.prove(
             self._node,
+            self._partners,
             epoch=request.epoch,
+            card=read_card(request.partner_card),
             pass_index=request.pass_index,
             tokens=fixed16(request.tokens, "tokens"),
         )
-        partner = self._label(request.partner)
         answered = int(np.count_nonzero(rows.counts))
-        self._node.instruments.registry.answered_rows.labels("prove", partner).inc(answered)
+        self._node.instruments.registry.answered_rows.labels("prove", partner.name).inc(answered)
         self._audit(
             "ProveMembership",
             epoch=request.epoch,
-            partner=partner,
+            partner=partner.name,
             asked=len(rows.counts),
             answered=answered,
         )
@@ -275,7 +276,7 @@ class RegistryServicer(registry_pb2_grpc.RegistryServiceServicer):
         context: Any,  # noqa: ARG002
     ) -> pb.PublishLinksResponse:
         """Take over links about our subjects."""
-        published = [read_link(message) for message in request.links]
+        published = read_links(request.links)
         missing = [read_text(name, "missing_registries") for name in request.missing_registries]
         with self._node.vault.writing() as session:
             number = self._node.epochs.number(session, request.epoch)
@@ -322,10 +323,6 @@ class RegistryServicer(registry_pb2_grpc.RegistryServiceServicer):
             self._audit("purpose-refused", linkage_id=linkage_id, purpose=purpose)
             raise
         return Asker(caller().name, linkage_id, purpose)
-
-    def _label(self, partner: str) -> str:
-        """A partner's name as a label: one that is not verified must not make labels of its own."""
-        return partner if partner in self._partners.seen() else "unverified"
 
     def _account(
         self, action: str, stage: str, request: Any, partner: str, refusal: Refusals

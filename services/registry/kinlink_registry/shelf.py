@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from kinlink_registry.encodings import sketch_place
 from kinlink_registry.records import record_place
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from kinlink_core.encoding.schema import Schema
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 # What a record takes beside its fixed part: digests of tagged values, its tag, numbers; roughly.
 BESIDE_BYTES = 128
+OPENED_AT_ONCE = 16_384
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,33 @@ class Opened:
     fixed: Bytes  # (n, fixed_bytes)
     digests: tuple[TagDigests, ...]  # one a field of the schema
     tags: Bytes  # (n, 16) record tags
+
+    @classmethod
+    def nothing(cls, schema: Schema) -> Opened:
+        """No record."""
+        none = np.empty(0, np.int32)
+        digests = digest_columns(schema, [[] for _ in schema.fields])
+        no_tags = np.empty((0, columns.ID_BYTES), np.uint8)
+        return cls(
+            none, none, np.empty((0, fixed_bytes(schema)), np.uint8), tuple(digests), no_tags
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[Opened]) -> Opened:
+        """The records of all parts, one after the other."""
+        return cls(
+            np.concatenate([part.refs for part in parts]),
+            np.concatenate([part.versions for part in parts]),
+            np.concatenate([part.fixed for part in parts]),
+            tuple(
+                TagDigests(
+                    np.concatenate([each.digest for each in digests]),
+                    np.concatenate([each.missing for each in digests]),
+                )
+                for digests in zip(*(part.digests for part in parts), strict=True)
+            ),
+            np.concatenate([part.tags for part in parts]),
+        )
 
     def gather(self, refs: Refs) -> Opened:
         """Records row by row, some more than once; they must be among the opened."""
@@ -126,9 +154,21 @@ class Shelf:
         same = np.zeros(len(refs), bool)
         if len(kept.refs):
             same = (kept.refs[at] == refs) & (kept.versions[at] == versions)
-        return _merged(kept.take(at[same]), self._open(session, epoch, refs[~same]))
+        both = Opened.joined([kept.take(at[same]), self._open(session, epoch, refs[~same])])
+        return both.take(np.argsort(both.refs, kind="stable"))
 
     def _open(self, session: Session, epoch: Epoch, refs: Refs) -> Opened:
+        """Open records, in ascending order; the bulk is written where it stays."""
+        fixed = np.empty((len(refs), fixed_bytes(self._schema)), np.uint8)
+        parts, count = [Opened.nothing(self._schema)], 0
+        for start in range(0, len(refs), OPENED_AT_ONCE):
+            part = self._open_some(session, epoch, refs[start : start + OPENED_AT_ONCE])
+            fixed[count : count + len(part.refs)] = part.fixed
+            count += len(part.refs)
+            parts.append(replace(part, fixed=fixed[:0]))
+        return replace(Opened.joined(parts), fixed=fixed[:count])
+
+    def _open_some(self, session: Session, epoch: Epoch, refs: Refs) -> Opened:
         found = session.table(
             "SELECT ref, s.version, local_key, s.sealed AS fixed, r.sealed AS content"
             " FROM wanted JOIN (SELECT * FROM sketch WHERE epoch_id = ?) s USING (ref)"
@@ -160,21 +200,3 @@ class Shelf:
                 if field.tags:
                     values[index] = [each[index] for each in opened]
         return tuple(digest_columns(self._schema, values))
-
-
-def _merged(left: Opened, right: Opened) -> Opened:
-    """All records of both."""
-    both = Opened(
-        np.concatenate([left.refs, right.refs]),
-        np.concatenate([left.versions, right.versions]),
-        np.concatenate([left.fixed, right.fixed]),
-        tuple(
-            TagDigests(
-                np.concatenate([one.digest, other.digest]),
-                np.concatenate([one.missing, other.missing]),
-            )
-            for one, other in zip(left.digests, right.digests, strict=True)
-        ),
-        np.concatenate([left.tags, right.tags]),
-    )
-    return both.take(np.argsort(both.refs, kind="stable"))

@@ -104,7 +104,7 @@ class Sieve:
         """Answered rows with their words, some thousand at a time."""
         answered = rows.answered()
         positions = open_bits(self.schema, self.blocking_pass)
-        looked_at = places(self.partner.prf.islands(self.islands.block), positions)
+        looked_at = places(self.partner.draws.islands(self.islands.block), positions)
         for start in range(0, len(answered), CHUNK_ROWS):
             chunk = answered[start : start + CHUNK_ROWS]
             chosen = rows.take(chunk)

@@ -10,7 +10,7 @@ Epoch 0 stands for the time between the last epoch that retired and the next one
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from kinlink_core.wire import FeedEvent
@@ -42,19 +42,17 @@ def enter(session: Session, epoch_id: int) -> None:
     encodings.bury(session)
 
 
-def settle(session: Session, refs: Sequence[int], published: Sequence[bytes]) -> None:
+def settle(session: Session, links: Any) -> None:
     """Let the subject ids that links were published under be the only ones of their records.
 
     An id that another epoch had made up for such a record is told there as gone, and replaced.
 
     Args:
         session: of the transaction that stored the links.
-        refs: records of links that stand or were decided.
-        published: the subject id of each.
+        links: an Arrow table, `ref` and `subject` of links that stand or were decided.
     """
-    if not refs:
+    if not len(links):
         return
-    links = columns.table(ref=np.array(refs, np.int32), subject=columns.from_list(published))
     lasting = session.table(
         "SELECT ref, any_value(subject) AS subject FROM links GROUP BY ref", links=links
     )

@@ -74,39 +74,6 @@ def test_a_secret_of_another_epoch_is_refused_by_the_schedule() -> None:
         keys.KeySchedule(CONTEXT, keys.EpochSecret.generate("2026-12"))
 
 
-def test_a_membership_proof_is_bound_to_registry_and_count() -> None:
-    bk = blocking_key()
-    proof = keys.membership_proof(bk, "shaanxi", 3, DAY)
-    assert keys.verify_membership(bk, "shaanxi", 3, DAY, proof)
-    assert not keys.verify_membership(bk, "sichuan", 3, DAY, proof)
-    assert not keys.verify_membership(bk, "shaanxi", 4, DAY, proof)
-    assert not keys.verify_membership(blocking_key(b"other"), "shaanxi", 3, DAY, proof)
-
-
-def test_a_membership_proof_is_believed_a_day_before_and_after_its_own() -> None:
-    proof = keys.membership_proof(blocking_key(), "shaanxi", 3, DAY)
-    believed = [
-        day for day in range(DAY - 5, DAY + 6)
-        if keys.verify_membership(blocking_key(), "shaanxi", 3, day, proof)
-    ]  # fmt: skip
-    assert believed == [DAY - 1, DAY, DAY + 1]
-
-
-def test_a_forged_proof_is_refused_and_so_is_a_count_of_zero() -> None:
-    assert not keys.verify_membership(blocking_key(), "shaanxi", 3, DAY, bytes(16))
-    assert not keys.verify_membership(blocking_key(), "shaanxi", 0, DAY, bytes(16))
-    with pytest.raises(keys.KeyFault):
-        keys.membership_proof(blocking_key(), "shaanxi", 0, DAY)
-
-
-def test_a_proof_of_another_epoch_is_stale() -> None:
-    later = keys.Context(keys.MODE_PLAIN, "test", "2026-12", "f" * 64)
-    schedule = keys.KeySchedule(later, keys.EpochSecret("2026-12", SECRET.secret))
-    old = keys.membership_proof(blocking_key(), "shaanxi", 3, DAY)
-    new = schedule.blocking_keys([keys.blocking_input("name", 0, (b"value",))], [b""])[0]
-    assert not keys.verify_membership(new, "shaanxi", 3, DAY, old)
-
-
 def test_two_registries_agree_on_their_pair_key_and_a_third_does_not_share_it() -> None:
     a, b, c = (keys.AgreementKey.generate() for _ in range(3))
     ab = a.registry_pair_key(b.public, context=CONTEXT, own="a", partner="b")

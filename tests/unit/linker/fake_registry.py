@@ -288,8 +288,8 @@ class FakePeer:
                 as_ids([row[4] for row in part]),
             )
 
-    def prove(self, _epoch: str, partner: str, pass_index: int, tokens: Ids) -> Proofs:
-        registry = self._enter("prove", (partner, pass_index, tokens))
+    def prove(self, _epoch: str, partner: Card, pass_index: int, tokens: Ids) -> Proofs:
+        registry = self._enter("prove", (partner.registry, pass_index, tokens))
         asked = as_bytes(tokens)
         held = Counter(
             registry.token(each.pass_index, each.level, each.value)

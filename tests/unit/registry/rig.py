@@ -209,9 +209,9 @@ class Linker:
             stream = read_stream(self.stub.StreamTokens(request), TokenRows.read)
             return Feed(stream.header, list(stream))
 
-    def prove(self, tokens: np.ndarray, pass_index: int, partner: str = "x") -> ProofRows:
+    def prove(self, tokens: np.ndarray, pass_index: int, card: Any) -> ProofRows:
         request = pb.ProveMembershipRequest(
-            epoch=self.epoch, partner=partner, pass_index=pass_index, tokens=tokens.tobytes()
+            epoch=self.epoch, partner_card=card, pass_index=pass_index, tokens=tokens.tobytes()
         )
         with translated("registry"):
             return ProofRows.read(self.stub.ProveMembership(request))
@@ -385,7 +385,7 @@ class Asked:
 
     def mirrored(self, asker: Linker) -> Asked:
         """The same pairs as the partner is asked for them, with today's proofs of the asker's."""
-        by_us = asker.prove(self.tokens, self.pass_index)
+        by_us = asker.prove(self.tokens, self.pass_index, self.card)
         return dataclasses.replace(
             self, card=asker.card, counts=by_us.counts, proofs=by_us.proofs, own=self.theirs,
             theirs=self.own, partner=asker,
@@ -429,7 +429,8 @@ def meet(left: Linker, right: Linker, pass_index: int = 0) -> Meeting:
     tokens = ids(shared)
     left_handles = [ours[token][0] for token in shared]
     right_handles = [theirs[token][0] for token in shared]
-    by_left, by_right = left.prove(tokens, pass_index), right.prove(tokens, pass_index)
+    by_left = left.prove(tokens, pass_index, right.card)
+    by_right = right.prove(tokens, pass_index, left.card)
     return Meeting(
         left,
         right,

@@ -34,6 +34,7 @@ from kinlink_core.encoding import chinese, folding, keys, tables
 from kinlink_core.encoding.canary import canary_columns
 from kinlink_core.encoding.encode import Encoder, split_fixed
 from kinlink_core.encoding.features import tag_value
+from kinlink_core.encoding.membership import island_blocks, island_seeds, prove
 from kinlink_core.encoding.prf import Prf
 from kinlink_core.encoding.record_tags import RECORD_TAG_BYTES, seal_record_tags
 from kinlink_core.encoding.schema import Field, FieldKind, Schema
@@ -181,8 +182,10 @@ def _json(content: object) -> bytes:
 
 def _sealing(schema: Schema, columns: dict[str, Column], batch: EncodedBatch) -> bytes:
     digests = digest_columns(schema, [columns[each.name] for each in schema.fields])
-    blocks = np.arange(_ROWS * keys.ISLAND_BYTES, dtype=np.uint8).reshape(_ROWS, keys.ISLAND_BYTES)
-    prf = Prf(_PAIR_KEY)
+    blocking_keys = np.arange(_ROWS * keys.KEY_BYTES, dtype=np.uint8).reshape(_ROWS, -1)
+    islands = island_seeds(Prf(keys.membership_key(_PAIR_KEY)), blocking_keys)
+    blocks = island_blocks(islands)
+    prf = Prf(keys.draw_key(_PAIR_KEY))
     seeds = prf.pairs(blocks, blocks, blocks)
     sealed = seal_pairs(schema, seeds, batch.fixed, digests, _NULL_KEY)
     records = split_fixed(schema, batch.fixed).record_sketch
@@ -192,6 +195,7 @@ def _sealing(schema: Schema, columns: dict[str, Column], batch: EncodedBatch) ->
     names = np.zeros((_ROWS, RECORD_TAG_BYTES), np.uint8)
     shown = words.astype("<u8").tobytes() + tags.astype("<u4").tobytes()
     shown += seal_record_tags(seeds, names, of_left=True).tobytes()
+    shown += prove(islands, np.arange(1, _ROWS + 1), 1, of_left=True).tobytes()
     return shown + b"".join(
         b"" if column is None else column.tobytes()
         for each in sealed.fields

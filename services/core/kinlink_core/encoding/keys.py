@@ -5,13 +5,9 @@
     y        = VOPRF(x) with a key server, empty in plain mode
     BK       = HKDF-Extract(salt = SHA-256(ctx), ikm = lp(C_e) ‖ lp(y) ‖ lp(x))
     token    = HKDF-Expand(BK, "token", 16)
-    proof_B  = HKDF-Expand(BK, "member" ‖ lp(B) ‖ n_B ‖ day, 16)
-    IK_AB    = HKDF-Extract(salt = K_AB, ikm = BK), its first 16 bytes
-    D_AB     = HKDF-Expand(K_AB, "draws", 32)
+    M_AB     = HKDF-Expand(K_AB, "members", 32)    islands and proofs, from BK: `membership`
+    D_AB     = HKDF-Expand(K_AB, "draws", 32)      all that is drawn for pairs: `prf`
     K_f      = HKDF(C_e, ctx ‖ lp(field), 32)
-
-A pair is known by its island and the handles of both sides; what is drawn for it comes from the
-pseudorandom function of `prf` under D_AB, of IK_AB and the handles.
 
 lp is a four-byte big-endian length followed by the bytes. HKDF is RFC 5869 with SHA-256; every
 output here is at most 32 bytes, so Expand is one HMAC, and the hot paths call OpenSSL's HMAC
@@ -44,12 +40,6 @@ SECRET_BYTES = 32
 KEY_BYTES = 32
 TOKEN_BYTES = 16
 HANDLE_BYTES = 16
-PROOF_BYTES = 16
-ISLAND_BYTES = 16
-COUNT_MAX = 2**32 - 1
-# A proof is believed so many days before and after its own: linkages run over midnight, and clocks
-# of two offices differ.
-PROOF_DAYS_SLACK = 1
 EVALUATION_BYTES = 64  # y of a key server: SHA-512 over ristretto255
 
 _NONCE_ZERO = bytes(12)
@@ -168,43 +158,14 @@ def token(blocking_key: bytes) -> bytes:
     return expand(blocking_key, b"token", TOKEN_BYTES)
 
 
-def membership_proof(blocking_key: bytes, registry: str, count: int, day: int) -> bytes:
-    """Prove that `registry` holds `count` records under a token on a day (since 1970); 16 bytes.
-
-    Not guaranteed: a registry that can guess the blocking value can prove a presence it does not
-    have; the linker, which has no BK, cannot. And a proof outlives the record it was given for by
-    up to `PROOF_DAYS_SLACK` days.
-    """
-    if not 0 < count <= COUNT_MAX:
-        raise KeyFault("a membership count is between 1 and 2^32 - 1")
-    numbers = count.to_bytes(4, "big") + day.to_bytes(4, "big")
-    return expand(blocking_key, b"member" + lp(registry.encode()) + numbers, PROOF_BYTES)
-
-
-def verify_membership(
-    blocking_key: bytes, registry: str, count: int, day: int, proof: bytes
-) -> bool:
-    """Check a proof of about today in constant time; a count of zero proves nothing."""
-    if not 0 < count <= COUNT_MAX:
-        return False
-    days = (
-        day,
-        *(day + sign * slack for slack in range(1, PROOF_DAYS_SLACK + 1) for sign in (-1, 1)),
-    )
-    return any(
-        hmac.compare_digest(membership_proof(blocking_key, registry, count, each), proof)
-        for each in days
-    )
-
-
-def island_block(registry_pair_key: bytes, blocking_key: bytes) -> bytes:
-    """IK_AB: one island as two registries see it, and nobody else; 16 bytes."""
-    return extract(registry_pair_key, blocking_key)[:ISLAND_BYTES]
-
-
 def draw_key(registry_pair_key: bytes) -> bytes:
     """D_AB, under which everything is drawn for pairs of two registries; 32 bytes."""
     return expand(registry_pair_key, b"draws")
+
+
+def membership_key(registry_pair_key: bytes) -> bytes:
+    """M_AB, under which two registries prove islands to each other; 32 bytes."""
+    return expand(registry_pair_key, b"members")
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ AES-256 in CBC-MAC over messages of 16-byte blocks, under a key that two registr
     island, 0, 0, purpose ‖ n                             the same, for an island
     island, left handle, right handle, purpose ‖ -1, b    a MAC of one block b
 
-A purpose is eight bytes of text, n counts from zero. Handles are random and never zero. No message
-is the beginning of another, so CBC-MAC is a pseudorandom function (Petrank and Rackoff, J. of
-Cryptology 2000). The first three blocks are encrypted once a pair; from there on each block drawn
-is one block cipher call, all of them in one call of the library. XOFs and HMACs, called pair by
-pair, took most of a linkage (ADR 0025).
+A purpose is eight bytes of text, n counts from zero or is a number of the pair's own. Handles are
+random and never zero. No message is the beginning of another, so CBC-MAC is a pseudorandom function
+(Petrank and Rackoff, J. of Cryptology 2000). The first three blocks are encrypted once a pair; each
+block drawn is then one more, all in one call of the library. XOFs and HMACs, called pair by pair,
+took most of a linkage (ADR 0025).
 
 Not guaranteed: what is drawn is worth as much as the key and the island's block are secret. It can
 be told from random after about 2^60 blocks under one key, which is one epoch of two registries.
@@ -94,6 +94,12 @@ class Seeds:
         labels = _labels(purpose, np.arange(blocks, dtype=np.uint64))
         drawn = self.prf._encrypt(self.state[:, None, :] ^ labels)  # noqa: SLF001 - one module
         return drawn.view(np.uint8).reshape(len(self), blocks * BLOCK_BYTES)[:, :width]
+
+    def draw_at(self, purpose: bytes, numbers: Words) -> Bytes:
+        """One block each, of a number each has of its own; (n, 16)."""
+        labels = _labels(purpose, numbers)
+        drawn = self.prf._encrypt(self.state ^ labels)  # noqa: SLF001 - one module
+        return drawn.view(np.uint8).reshape(len(self), BLOCK_BYTES)
 
     def mac(self, purpose: bytes, blocks: Bytes) -> Bytes:
         """MACs of one block each, (n, 16); a purpose of a MAC draws nothing else."""

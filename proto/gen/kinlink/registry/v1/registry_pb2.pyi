@@ -19,6 +19,11 @@ if sys.version_info >= (3, 11):
 else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
+if sys.version_info >= (3, 13):
+    from warnings import deprecated as _deprecated
+else:
+    from typing_extensions import deprecated as _deprecated
+
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class _Verdict:
@@ -240,12 +245,26 @@ class ProveMembershipRequest(_message.Message):
     PARTNER_FIELD_NUMBER: _builtins.int
     PASS_INDEX_FIELD_NUMBER: _builtins.int
     TOKENS_FIELD_NUMBER: _builtins.int
+    PARTNER_CARD_FIELD_NUMBER: _builtins.int
     epoch: _builtins.str
-    partner: _builtins.str
+    @_builtins.property
+    @_deprecated("""This field has been marked as deprecated using proto field options.""")
+    def partner(self) -> _builtins.str:
+        """Not read: the card says whom the proofs are for."""
+
+    @partner.setter
+    @_deprecated("""This field has been marked as deprecated using proto field options.""")
+    def partner(self, value: _builtins.str) -> None:
+        """Not read: the card says whom the proofs are for."""
+
     pass_index: _builtins.int
     """uint16 index of the pass in the schema"""
     tokens: _builtins.bytes
     """16 bytes each"""
+    @_builtins.property
+    def partner_card(self) -> _profile_pb2.RegistryCard:
+        """The partner that the proofs are for: nobody else can check or make them."""
+
     def __init__(
         self,
         *,
@@ -253,10 +272,11 @@ class ProveMembershipRequest(_message.Message):
         partner: _builtins.str = ...,
         pass_index: _builtins.int = ...,
         tokens: _builtins.bytes = ...,
+        partner_card: _profile_pb2.RegistryCard | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["partner_card", b"partner_card"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "partner", b"partner", "pass_index", b"pass_index", "tokens", b"tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "partner", b"partner", "partner_card", b"partner_card", "pass_index", b"pass_index", "tokens", b"tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -390,7 +410,7 @@ class IslandColumns(_message.Message):
     partner_count: _builtins.bytes
     """uint32, records the partner holds under the token"""
     proof: _builtins.bytes
-    """16 bytes, HKDF-Expand(BK, "member" ‖ partner ‖ count)"""
+    """16 bytes, as the partner made them for this registry"""
     def __init__(
         self,
         *,

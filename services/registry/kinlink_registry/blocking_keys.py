@@ -1,0 +1,111 @@
+"""Blocking keys of live tokens, opened when they are first asked for and kept in memory.
+
+Every request about pairs names the tokens of its islands, so that it stands for itself. The linker
+learns from the time of an answer only which tokens it named before; a token that nobody has and one
+that is too crowded are both never opened.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from kinlink_core.encoding.keys import KEY_BYTES
+
+from kinlink_registry import columns
+from kinlink_registry.directory import NOWHERE
+from kinlink_registry.encodings import token_place
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from kinlink_registry.cipher import VaultCipher
+    from kinlink_registry.columns import Bytes
+    from kinlink_registry.directory import I64, Live, Tokens
+    from kinlink_registry.epochs import Epoch
+    from kinlink_registry.session import Session
+
+
+class _Opened:
+    """Keys of one state of the tokens, as far as they are open."""
+
+    def __init__(self, tokens: Tokens) -> None:
+        self.tokens = tokens
+        self.key = np.zeros((len(tokens.held), KEY_BYTES), np.uint8)
+        self.open = np.zeros(len(tokens.held), bool)
+
+    def followed_by(self, tokens: Tokens) -> _Opened:
+        """The same keys at the places of another state."""
+        after = _Opened(tokens)
+        before = np.flatnonzero(self.open & (self.tokens.held > 0))
+        at = tokens.find(self.tokens.token[before])
+        stays = (at != NOWHERE) & (tokens.held[at] > 0)
+        after.key[at[stays]] = self.key[before[stays]]
+        after.open[at[stays]] = True
+        return after
+
+
+class BlockingKeys:
+    """Opens blocking keys; may be used from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: dict[str, _Opened] = {}  # by the mark of the epoch
+
+    def of(
+        self, session: Session, cipher: VaultCipher, epoch: Epoch, live: Live, at: I64
+    ) -> tuple[Bytes, npt.NDArray[np.bool_]]:
+        """BK of tokens by their places among the live ones, (n, 32), and which of them there are.
+
+        `NOWHERE` has none.
+        """
+        found = np.zeros((len(at), KEY_BYTES), np.uint8)
+        here = at != NOWHERE
+        here[here] = live.tokens.held[at[here]] > 0
+        with self._lock:
+            opened = self._following(epoch, live)
+            asked = np.unique(at[here])
+            missing = asked[~opened.open[asked]]
+            if len(missing):
+                rows, keys = _open(session, cipher, epoch, live.tokens.ids(missing))
+                opened.key[missing[rows]] = keys
+                opened.open[missing[rows]] = True
+            here[here] = opened.open[at[here]]
+            found[here] = opened.key[at[here]]
+        return found, here
+
+    def keep_only(self, epochs: Iterable[Epoch]) -> None:
+        """Forget all other epochs: they were retired."""
+        marks = {epoch.mark for epoch in epochs}
+        with self._lock:
+            self._kept = {mark: opened for mark, opened in self._kept.items() if mark in marks}
+
+    def clear(self) -> None:
+        """Forget all; after another vault took this one's place."""
+        with self._lock:
+            self._kept.clear()
+
+    def _following(self, epoch: Epoch, live: Live) -> _Opened:
+        kept = self._kept.get(epoch.mark)
+        if kept is None:
+            kept = _Opened(live.tokens)
+        elif kept.tokens is not live.tokens:
+            kept = kept.followed_by(live.tokens)
+        self._kept[epoch.mark] = kept
+        return kept
+
+
+def _open(session: Session, cipher: VaultCipher, epoch: Epoch, tokens: Bytes) -> tuple[I64, Bytes]:
+    """Keys out of the vault, and which of the tokens they are of."""
+    asked = columns.table(position=columns.positions(len(tokens)), token=tokens)
+    found = session.table(
+        "SELECT position, sealed FROM asked JOIN token_key USING (token) WHERE epoch_id = ?",
+        [epoch.id],
+        asked=asked,
+    )
+    rows = columns.numbers(found["position"])
+    places = map(token_place, columns.rows(tokens[rows]))
+    opened = cipher.open_all(zip(places, found["sealed"].to_pylist(), strict=True))
+    return rows, columns.from_list(opened, KEY_BYTES)
