@@ -34,7 +34,7 @@ Words = npt.NDArray[np.uint64]  # (n, 2), ids
 
 NOWHERE = -1
 
-_ROWS = "SELECT handle, token, pass_index, ref FROM handle WHERE epoch_id = ?"
+_ROWS = "SELECT handle, token, pass_index, level, ref FROM handle WHERE epoch_id = ?"
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,7 @@ class Handles:
     handle: Words
     token: Words
     pass_index: npt.NDArray[np.uint16]
+    level: npt.NDArray[np.uint8]
     ref: Refs
 
     @classmethod
@@ -71,13 +72,20 @@ class Handles:
             _words(columns.matrix(found["handle"])),
             _words(columns.matrix(found["token"])),
             columns.numbers(found["pass_index"]),
+            columns.numbers(found["level"]),
             columns.numbers(found["ref"]),
         )
         return unordered.take(np.argsort(unordered.handle[:, 0], kind="stable"))
 
     def take(self, rows: npt.NDArray[Any]) -> Handles:
         """Some rows, which must keep the order."""
-        return Handles(self.handle[rows], self.token[rows], self.pass_index[rows], self.ref[rows])
+        return Handles(
+            self.handle[rows],
+            self.token[rows],
+            self.pass_index[rows],
+            self.level[rows],
+            self.ref[rows],
+        )
 
     def merged(self, other: Handles) -> Handles:
         """The rows of both."""
@@ -86,6 +94,7 @@ class Handles:
             np.insert(self.handle, at, other.handle, axis=0),
             np.insert(self.token, at, other.token, axis=0),
             np.insert(self.pass_index, at, other.pass_index),
+            np.insert(self.level, at, other.level),
             np.insert(self.ref, at, other.ref),
         )
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from kinlink_registry.blocking_keys import BlockingKeys
     from kinlink_registry.cipher import VaultCipher
     from kinlink_registry.columns import Bytes
-    from kinlink_registry.directory import Live
+    from kinlink_registry.directory import I64, Live
     from kinlink_registry.epochs import Epoch
     from kinlink_registry.partners import Partner
     from kinlink_registry.session import Session
@@ -67,6 +67,7 @@ class Located:
 def locate(session: Session, epoch: Epoch, live: Live, handles: Bytes) -> Located:
     """Find live handles; what was never given out is unknown, what was and is gone is retired."""
     at = live.find(handles)
+    at[_untold(session, live, at)] = NOWHERE
     missing = np.flatnonzero(at == NOWHERE)
     refusal = np.full(len(handles), Refusal.ANSWERED, np.uint8)
     if len(missing):
@@ -90,6 +91,21 @@ def locate(session: Session, epoch: Epoch, live: Live, handles: Bytes) -> Locate
     located.pass_index[here] = found.pass_index
     located.token[here] = np.ascontiguousarray(found.token).view(np.uint8)
     return located
+
+
+def _untold(session: Session, live: Live, at: I64) -> npt.NDArray[np.int64]:
+    """Rows of a request that name finer handles which were never given out."""
+    rows = np.flatnonzero(at != NOWHERE)
+    rows = rows[live.handles.level[at[rows]] > 0]
+    if not len(rows):
+        return rows
+    handles = np.ascontiguousarray(live.handles.handle[at[rows]]).view(np.uint8)
+    told = session.table(
+        "SELECT position FROM asked SEMI JOIN (SELECT handle FROM handle WHERE revealed)"
+        " USING (handle)",
+        asked=columns.table(position=rows, handle=handles),
+    )
+    return np.setdiff1d(rows, columns.numbers(told["position"]))
 
 
 def prove(

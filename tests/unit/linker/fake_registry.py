@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from kinlink_core.encoding.prf import Prf, Seeds
 from kinlink_core.encoding.schema import Schema, parse_schema
 from kinlink_core.encoding.seal import SAMPLE_BYTES, SealedBatch, SealedColumn
 from kinlink_core.encoding.sieve import (
@@ -350,12 +351,14 @@ class FakePeer:
                 words[row] = word ^ mask
         return words
 
-    def _seeds(self, request: PairRequest) -> list[bytes]:
-        """A key that both sides have, and both handles in one order, of each pair."""
+    def _seeds(self, request: PairRequest) -> Seeds:
+        """What both sides draw for each pair, all of them in one island."""
         names = sorted((self._registry.name, request.partner.registry))
-        handles = zip(as_bytes(request.own), as_bytes(request.others), strict=True)
-        key = digest("sieve key", *names, size=32)
-        return [key + b"".join(sorted(pair)) for pair in handles]
+        handles = packed(request.own), packed(request.others)
+        if self._registry.name != names[0]:
+            handles = handles[::-1]
+        prf = Prf(digest("draw key", *names, size=32))
+        return prf.pairs(np.zeros_like(handles[0]), *handles)
 
     def _refuse_unproven(self, request: PairRequest, refusal: np.ndarray) -> None:
         """Refuse pairs that a real registry would not believe to be near."""

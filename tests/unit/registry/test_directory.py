@@ -109,9 +109,11 @@ def test_tokens_are_counted_in_their_pass_alone_and_nobody_has_an_unknown_one(ri
         found = live(Directory(), node)
     tokens = found.tokens.token[:5].view(np.uint8)
     passes = found.tokens.pass_index[:5]
-    assert (found.held(tokens, int(passes[0]))[passes == passes[0]] > 0).all()
-    assert not found.held(tokens, 77).any()
-    assert not found.held(np.zeros((3, 16), np.uint8), 0).any()
+    here = found.places(tokens, int(passes[0]))
+    assert ((here != NOWHERE) == (passes == passes[0])).all()
+    assert ((found.held(here) > 0) == (passes == passes[0])).all()
+    assert not found.held(found.places(tokens, 77)).any()
+    assert not found.held(found.places(np.zeros((3, 16), np.uint8), 0)).any()
     assert (found.find(np.zeros((3, 16), np.uint8)) == NOWHERE).all()
 
 
