@@ -55,8 +55,10 @@ def link_classically(
     python = own_python(cache, "anonlink", REQUIREMENTS)
     with tempfile.TemporaryDirectory(prefix="kinlink-classical-") as scratch:
         folder = Path(scratch)
-        ids = {name: _write(schema, path, folder / f"{name}.csv") for name, path in files.items()}
-        (folder / "schema.json").write_text(json.dumps(_clk_schema(schema)), encoding="utf-8")
+        ids = {
+            name: write_values(schema, path, folder / f"{name}.csv") for name, path in files.items()
+        }
+        (folder / "schema.json").write_text(json.dumps(clk_schema(schema)), encoding="utf-8")
         command = [python, SIDE, folder / "schema.json", folder / "pairs.npz", FLOOR]
         command += [folder / f"{name}.csv" for name in files]
         run = subprocess.run([*map(str, command)], check=True, stdout=subprocess.PIPE, text=True)
@@ -85,7 +87,7 @@ def extrapolate(result: dict[str, Any], records: int) -> dict[str, float]:
     }
 
 
-def _write(schema: Schema, path: Path, out: Path) -> pa.Array:
+def write_values(schema: Schema, path: Path, out: Path) -> pa.Array:
     """Write canonical values, a missing one as an empty text; the record ids in their order."""
     ids = []
     with out.open("w", newline="", encoding="utf-8") as file:
@@ -101,7 +103,8 @@ def _write(schema: Schema, path: Path, out: Path) -> pa.Array:
     return pa.concat_arrays(ids)
 
 
-def _clk_schema(schema: Schema) -> dict[str, Any]:
+def clk_schema(schema: Schema) -> dict[str, Any]:
+    """Clkhash's schema of the same fields."""
     return {
         "version": 3,
         "clkConfig": {

@@ -1,6 +1,7 @@
 """The classical side, run by the peer's own interpreter: clkhash encodes, anonlink compares all.
 
     PEER_PYTHON bench/clk_side.py SCHEMA.json OUT.npz FLOOR REGISTRY.csv ...
+    PEER_PYTHON bench/clk_side.py --encode SCHEMA.json REGISTRY.csv ...
 
 Each CSV has a header, a record id first and then the schema's features. Every pair of records of
 two registries is compared by the Dice coefficient of their CLKs, in as many processes as there are
@@ -88,18 +89,30 @@ def cpu_seconds() -> float:
     return sum(each.ru_utime + each.ru_stime for each in used)
 
 
-def main() -> int:
-    """Encode, compare, write."""
-    schema_path, out, floor, *files = sys.argv[1:]
+def encode(schema_path: str, files: list[str], processes: int) -> dict[str, float]:
+    """Make the CLKs of every registry; seconds and records."""
     schema = from_json_dict(json.loads(Path(schema_path).read_text(encoding="utf-8")))
-    processes = len(os.sched_getaffinity(0))
     records = [read(Path(path)) for path in files]
     began, spent = time.perf_counter(), cpu_seconds()
     _filters.extend(
         generate_clks(rows, schema, SECRET, validate=False, max_workers=processes)
         for rows in records
     )
-    encoding, encoding_cpu = time.perf_counter() - began, cpu_seconds() - spent
+    return {
+        "records": sum(map(len, records)),
+        "encoding_seconds": time.perf_counter() - began,
+        "encoding_cpu_seconds": cpu_seconds() - spent,
+    }
+
+
+def main() -> int:
+    """Encode, compare, write."""
+    processes = len(os.sched_getaffinity(0))
+    if sys.argv[1] == "--encode":
+        print(json.dumps(encode(sys.argv[2], sys.argv[3:], processes)))
+        return 0
+    schema_path, out, floor, *files = sys.argv[1:]
+    encoded = encode(schema_path, files, processes)
     weights = [each.count() for side in _filters for each in side[:1000]]
     matching = []
     for share in SHARES:
@@ -123,9 +136,7 @@ def main() -> int:
         for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     )
     result = {
-        "records": sum(map(len, records)),
-        "encoding_seconds": encoding,
-        "encoding_cpu_seconds": encoding_cpu,
+        **encoded,
         "matching": matching,
         "pairs": len(pairs[0]),
         "bits_set_mean": float(np.mean(weights)),

@@ -156,10 +156,7 @@ class Encoder:
         with the number of distinct values and of blocking rows.
         """
         evaluator = evaluator or keys.PlainEvaluator()
-        factored = {
-            field.name: _factor(field, columns[field.name], self._sketchers[field.name])
-            for field in self._schema.fields
-        }
+        factored = self._factored(columns)
         rows = len(next(iter(factored.values())).codes)
         return EncodedBatch(
             rows=rows,
@@ -172,6 +169,17 @@ class Encoder:
                 ]
             ),
         )
+
+    def sketch(self, columns: Mapping[str, Column]) -> Bytes:
+        """The fixed parts alone, without blocking values; (n, fixed_bytes)."""
+        factored = self._factored(columns)
+        return self._fixed(len(next(iter(factored.values())).codes), factored)
+
+    def _factored(self, columns: Mapping[str, Column]) -> dict[str, _Factored]:
+        return {
+            field.name: _factor(field, columns[field.name], self._sketchers[field.name])
+            for field in self._schema.fields
+        }
 
     def _fixed(self, rows: int, factored: Mapping[str, _Factored]) -> Bytes:
         count = len(self._schema.fields)

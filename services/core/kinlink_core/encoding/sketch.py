@@ -26,6 +26,8 @@ SKETCH_BYTES = SKETCH_BITS // 8
 # Standard deviation of the rows, in steps of an 8-bit number: ±3.6 σ fit.
 _ROW_SIGMA = 35.0
 _VALUES_A_CHUNK = 4096
+# Rows are within ±126, so sums of so many fit 16 bits.
+_NARROW_TOKENS_MAX = (2**15 - 1) // 126
 # 64 MiB of rows: the distinct bigrams of a field are far fewer.
 _ROW_CACHE_MAX = 32_768
 
@@ -56,7 +58,7 @@ class Sketcher:
         self._index: dict[str, int] = {}
         self._rows = np.empty((256, SKETCH_BITS), np.int16)
         ties = hashlib.shake_128(key + b"ties").digest(SKETCH_BYTES)
-        self._ties = np.unpackbits(np.frombuffer(ties, np.uint8)).astype(np.int32) * 2 - 1
+        self._ties = np.unpackbits(np.frombuffer(ties, np.uint8)).astype(np.int16)
 
     def sketch(self, token_sets: list[tuple[str, ...]]) -> Bytes:
         """Sketch each token set; (n, 256) bytes, zeros where a set is empty.
@@ -83,11 +85,14 @@ class Sketcher:
         )
         offsets = np.concatenate(([0], np.cumsum(sizes)))
         used, local = np.unique(columns, return_inverse=True)
-        ones = np.ones(len(columns), np.int32)
+        # Narrow sums where they fit: three times faster.
+        kind = np.int16 if sizes.max() <= _NARROW_TOKENS_MAX else np.int32
+        ones = np.ones(len(columns), kind)
         members = csr_matrix((ones, local, offsets), shape=(len(token_sets), max(len(used), 1)))
         rows = self._rows[used] if len(used) else np.zeros((1, SKETCH_BITS), np.int16)
-        sums = (members @ rows.astype(np.int32)) * 2 + self._ties
-        bits = np.packbits(sums > 0, axis=1)
+        sums = members @ rows.astype(kind, copy=False)
+        # A sum of zero is one bit where the tie says so.
+        bits = np.packbits(sums > -self._ties, axis=1)
         bits[sizes == 0] = 0
         return bits
 
