@@ -49,6 +49,7 @@ class Active:
             persons=result.persons,
             em_iterations=result.em_iterations,
             bytes_received=run.federation.bytes_received,
+            quality=result.quality,
         )
 
     def interrupt(self) -> None:
