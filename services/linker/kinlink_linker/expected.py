@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from kinlink_linker.arrays import summed
 from kinlink_linker.links import probability_of
 from kinlink_linker.quality import Advice, Expected, WeightBin, rounded, share
 
@@ -26,6 +27,8 @@ STEPS_A_BIT: Final = 10
 PRECISIONS_ADVISED: Final = (0.9, 0.95, 0.99)
 BITS_MIN: Final = -20
 BITS_MAX: Final = 40
+# A threshold of probability 1 has infinitely many bits, which JSON cannot say.
+THRESHOLD_BITS_MAX: Final = 1_000.0
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class Curve:
         precision = share(matches, links)
         recall_high = None if high is None else share(matches, high)
         return Expected(
-            weight=weight,
+            weight=min(max(weight, -THRESHOLD_BITS_MAX), THRESHOLD_BITS_MAX),
             probability=probability_of(weight),
             links=rounded(links),
             matches=rounded(matches),
@@ -118,7 +121,7 @@ def curve_of(patterns: Patterns, missed_low: float | None, missed_high: float | 
     return Curve(
         step,
         np.bincount(number, patterns.count, minlength=len(step)).astype(np.int64),
-        np.bincount(number, patterns.matches, minlength=len(step)),
+        summed(number, patterns.matches, len(step)),
         missed_low,
         missed_high,
     )

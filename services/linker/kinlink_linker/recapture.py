@@ -36,6 +36,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from kinlink_linker.arrays import summed
 from kinlink_linker.seal import SAMPLED_ONE_IN
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def captured_by_count(schema: Schema, patterns: Patterns, met: Sequence[float]) 
         drawn_from = kept
     found = np.zeros((len(patterns.registry_pairs), len(passes) + 1))
     np.add.at(found, patterns.between, drawn_from)
-    compared = np.bincount(patterns.between, patterns.matches, minlength=len(found))
+    compared = summed(patterns.between, patterns.matches, len(found))
     whole = found.sum(axis=1)
     scale = np.divide(compared, whole, out=np.zeros(len(whole)), where=whole > 0)
     found *= scale[:, None]
@@ -196,7 +197,7 @@ class _Pass:
         cell = _cells(patterns.levels[:, _columns(schema, index)])
         drawn = _drawn(patterns, index)
         cells = int(cell.max(initial=-1)) + 1
-        here = np.bincount(cell[drawn], patterns.matches[drawn], minlength=cells)
+        here = summed(cell[drawn], patterns.matches[drawn], cells)
         return cls(index, cell, here * _scale(patterns, index, met))
 
     def rate(self, patterns: Patterns, stands_for: F64) -> F64:
@@ -209,7 +210,7 @@ class _Pass:
         return np.where(before, np.clip(rate, 0, 1)[self.cell], 0.0)
 
     def _sum(self, weights: F64, which: Bools) -> F64:
-        return np.bincount(self.cell[which], weights[which], minlength=len(self.captured))
+        return summed(self.cell[which], weights[which], len(self.captured))
 
 
 def _stands_for(patterns: Patterns, later: F64) -> F64:
