@@ -96,7 +96,7 @@ def _missed(captured: F64) -> tuple[float | None, float | None]:
     if captured.sum() < MATCHES_MIN:
         return None, None
     low, high = missed_at_least(captured), missed_beta_binomial(captured)
-    return low, None if high is None else max(low, high)
+    return low, None if low is None or high is None else max(low, high)
 
 
 def _losses(captured: F64) -> tuple[float | None, float | None]:

@@ -18,8 +18,8 @@ made up for by what the others stand for (Horvitz and Thompson).
 
 From the number of matches captured by one pass, two, three and so on follow
 
-* the lower bound of Chao (1987, Biometrics 43: 783-791) for unequal catchability, in its form for
-  K occasions: f1²/2f2 · (K - 1)/K. It is one where errors come together or by themselves; it is
+* the lower bound of Chao (1987, Biometrics 43: 783-791) for unequal catchability, corrected for
+  bias, for K occasions: f1(f1 - 1)/2(f2 + 1) · (K - 1)/K. It is one where errors come together or by themselves; it is
   too high where an error in one field makes one in another less likely;
 * the beta-binomial model (Burnham 1972; Dorazio and Royle 2003, Biometrics 59: 351-364), which
   lets catchability vary without end, by maximum likelihood on the matches that were captured.
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
 # Fewer occasions than parameters and one tell nothing about how catchability varies.
 PASSES_MIN: Final = 3
+RECAPTURES_MIN: Final = 2
 # What one capture outside the sample stands for.
 UNSAMPLED: Final = SAMPLED_ONE_IN / (SAMPLED_ONE_IN - 1)
 # Rates and what pairs stand for follow from each other; the fourth round changes nothing.
@@ -106,16 +107,20 @@ def matches_by_pass(schema: Schema, patterns: Patterns, met: Sequence[float]) ->
     )
 
 
-def missed_at_least(captured: F64) -> float:
+def missed_at_least(captured: F64) -> float | None:
     """Chao's lower bound of the matches that no pass captured.
 
     Args:
         captured: (K + 1,) matches by the number of passes that capture them.
+
+    Returns:
+        None where there is but one pass.
     """
     passes = len(captured) - 1
-    if passes < PASSES_MIN - 1 or captured[2] <= 0:
-        return 0.0
-    return float((passes - 1) / passes * captured[1] ** 2 / (2 * captured[2]))
+    if passes < RECAPTURES_MIN:
+        return None
+    once, twice = float(captured[1]), float(captured[2])
+    return (passes - 1) / passes * once * max(once - 1, 0.0) / (2 * (twice + 1))
 
 
 def missed_beta_binomial(captured: F64) -> float | None:

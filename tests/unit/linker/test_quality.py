@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kinlink_linker import quality
 from kinlink_linker.assess import MATCHES_MIN, Linked, assess
+from kinlink_linker.calibration import wilson
 from kinlink_linker.domain import LinkageState, PassCounts
 from kinlink_linker.expected import Curve, curve_of
 from kinlink_linker.fairness import Served, worse_served
@@ -158,10 +159,13 @@ def test_where_catchability_is_beta_distributed_one_estimate_is_low_and_one_righ
 @given(st.lists(st.floats(0, 1e6), min_size=2, max_size=12))
 def test_estimates_of_what_was_missed_are_finite_and_never_negative(counts: list[float]) -> None:
     captured = np.array([0.0, *counts])
-    high = missed_beta_binomial(captured)
-    assert np.isfinite(missed_at_least(captured))
-    assert missed_at_least(captured) >= 0
-    assert high is None or (np.isfinite(high) and high >= 0)
+    for missed in (missed_at_least(captured), missed_beta_binomial(captured)):
+        assert missed is None or (np.isfinite(missed) and missed >= 0)
+
+
+def test_one_pass_alone_tells_nothing_about_what_it_missed() -> None:
+    assert missed_at_least(np.array([0.0, 900.0])) is None
+    assert missed_beta_binomial(np.array([0.0, 600.0, 300.0])) is None
 
 
 def test_expected_precision_and_recall_are_those_of_matches_drawn_from_the_probabilities() -> None:
@@ -394,3 +398,12 @@ def test_estimates_of_a_partial_linkage_leave_out_the_registry_that_was_lost(
         found = made.link().quality
         assert found is not None
         assert {each.registry for each in found.registries} == {"a", "b"}
+
+
+@given(st.integers(0, 500), st.integers(1, 500))
+def test_the_interval_of_a_share_holds_it_and_lies_between_nought_and_one(
+    part: int, whole: int
+) -> None:
+    low, high = wilson(min(part, whole), whole)
+    assert 0 <= low <= min(part, whole) / whole + 1e-9
+    assert min(part, whole) / whole - 1e-9 <= high <= 1
