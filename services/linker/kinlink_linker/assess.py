@@ -9,6 +9,7 @@ import numpy as np
 
 from kinlink_linker.expected import curve_of
 from kinlink_linker.fairness import Served, worse_served
+from kinlink_linker.links import weight_of
 from kinlink_linker.quality import (
     BlockingLoss,
     Quality,
@@ -72,7 +73,7 @@ def assess(
             None if high is None else rounded(high),
             *_losses(every),
         ),
-        advice=curve.advise(),
+        advice=curve.advise(weight_of(schema.disclosure_floor_probability)),
         weights=curve.bins(),
         registries=offices.each(),
         registry_pairs=offices.each_pair(),

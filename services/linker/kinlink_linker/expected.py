@@ -75,20 +75,24 @@ class Curve:
             else share(2 * matches, rounded(links) + rounded(high)),
         )
 
-    def advise(self) -> tuple[Advice, ...]:
-        """The thresholds of highest expected F1, and of some precisions."""
-        links = np.cumsum(self.pairs[::-1])[::-1]
-        matches = np.cumsum(self.matches[::-1])[::-1]
-        every = self.compared + (self.missed_low or 0.0)
-        if not len(links):
+    def advise(self, floor_weight: float) -> tuple[Advice, ...]:
+        """The thresholds of highest expected F1, and the lowest ones of some precisions.
+
+        None is below the floor in bits, since no pair below it can become a link.
+        """
+        possible = self.step >= floor_weight * STEPS_A_BIT
+        step = self.step[possible]
+        if not len(step):
             return ()
+        links = np.cumsum(self.pairs[possible][::-1])[::-1]
+        matches = np.cumsum(self.matches[possible][::-1])[::-1]
+        every = self.compared + (self.missed_low or 0.0)
         best = int(np.argmax(2 * matches / (links + every)))
-        found = [Advice("f1", self.at(int(self.step[best])))]
+        found = [Advice("f1", self.at(int(step[best])))]
         for wanted in PRECISIONS_ADVISED:
             enough = np.flatnonzero(matches >= wanted * links)
             if len(enough):
-                at = self.at(int(self.step[enough[0]]))
-                found.append(Advice(f"precision_{wanted}", at))
+                found.append(Advice(f"precision_{wanted}", self.at(int(step[enough[0]]))))
         return tuple(found)
 
     def bins(self) -> tuple[WeightBin, ...]:

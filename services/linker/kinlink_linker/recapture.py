@@ -19,8 +19,8 @@ made up for by what the others stand for (Horvitz and Thompson).
 From the number of matches captured by one pass, two, three and so on follow
 
 * the lower bound of Chao (1987, Biometrics 43: 783-791) for unequal catchability, corrected for
-  bias, for K occasions: f1(f1 - 1)/2(f2 + 1) · (K - 1)/K. It is one where errors come together or by themselves; it is
-  too high where an error in one field makes one in another less likely;
+  bias, for K occasions: f1(f1 - 1)/2(f2 + 1) · (K - 1)/K. It is one where errors come together or
+  by themselves; it is too high where an error in one field makes one in another less likely;
 * the beta-binomial model (Burnham 1972; Dorazio and Royle 2003, Biometrics 59: 351-364), which
   lets catchability vary without end, by maximum likelihood on the matches that were captured.
 

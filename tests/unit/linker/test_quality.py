@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 PASSES = len(SCHEMA.passes)
 ONE_PAIR = (("a", "b"),)
+# Bits, of probability 0.01.
+FLOOR = -6.6
 SAMPLED_ONE_IN = 16
 
 
@@ -187,7 +189,7 @@ def test_the_threshold_of_highest_expected_f1_is_half_that_f1() -> None:
     # Lipton, Elkan and Naryanaswamy 2014, for decisions that do not depend on each other.
     weight = np.random.default_rng(8).normal(-1, 4, 100_000)
     curve = weight_curve(weight, missed=9_000)
-    best = next(each.expected for each in curve.advise() if each.aim == "f1")
+    best = next(each.expected for each in curve.advise(FLOOR) if each.aim == "f1")
     assert best.f1 is not None
     assert best.probability == pytest.approx(best.f1 / 2, abs=0.02)
     assert all(best.f1 >= (curve.at(step).f1 or 0) for step in range(-60, 61))
@@ -196,7 +198,7 @@ def test_the_threshold_of_highest_expected_f1_is_half_that_f1() -> None:
 def test_an_advised_precision_is_reached_and_no_lower_step_reaches_it() -> None:
     weight = np.random.default_rng(9).normal(-2, 5, 100_000)
     curve = weight_curve(weight)
-    advised = {each.aim: each.expected for each in curve.advise()}
+    advised = {each.aim: each.expected for each in curve.advise(FLOOR)}
     for wanted in (0.9, 0.95, 0.99):
         found = advised[f"precision_{wanted}"]
         assert found.precision == pytest.approx(wanted, abs=0.01)
@@ -205,9 +207,21 @@ def test_an_advised_precision_is_reached_and_no_lower_step_reaches_it() -> None:
         assert below < wanted + 0.001
 
 
+def test_no_threshold_below_the_floor_is_advised() -> None:
+    sure = np.random.default_rng(17).normal(25, 3, 10_000)
+    advised = weight_curve(np.concatenate([sure, np.full(50, -15.0)])).advise(FLOOR)
+    assert {each.aim for each in advised} == {
+        "f1",
+        "precision_0.9",
+        "precision_0.95",
+        "precision_0.99",
+    }
+    assert all(each.expected.weight >= FLOOR for each in advised)
+
+
 def test_a_linkage_without_pairs_has_no_advice_and_no_shares() -> None:
     curve = weight_curve(np.empty(0))
-    assert curve.advise() == ()
+    assert curve.advise(FLOOR) == ()
     assert curve.bins() == ()
     assert curve.at(0).precision is None
 
