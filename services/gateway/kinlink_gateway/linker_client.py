@@ -39,7 +39,7 @@ from kinlink_gateway.linker import (
     Stage,
     Verdict,
 )
-from kinlink_gateway.quality_reply import quality_of
+from kinlink_gateway.quality_client import quality_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

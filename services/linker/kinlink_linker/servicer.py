@@ -29,7 +29,7 @@ from kinlink_linker.link_query import (
     token_fault,
 )
 from kinlink_linker.model import MODEL_BYTES_MAX, Model
-from kinlink_linker.quality_message import quality_message
+from kinlink_linker.quality_servicer import quality_message
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The linker's estimates of a linkage, read from its message."""
+"""The part of the linker's client that reads estimates of a linkage from their message."""
 
 from __future__ import annotations
 

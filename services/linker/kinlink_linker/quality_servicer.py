@@ -1,4 +1,4 @@
-"""A linkage's estimates as the protocol carries them."""
+"""The part of the servicer that says a linkage's estimates in the protocol's messages."""
 
 from __future__ import annotations
 
