@@ -97,16 +97,6 @@ def captured_by_count(schema: Schema, patterns: Patterns, met: Sequence[float]) 
     return found
 
 
-def matches_by_pass(schema: Schema, patterns: Patterns, met: Sequence[float]) -> F64:
-    """(K,) expected matches that each pass captures, compared there or elsewhere."""
-    return np.array(
-        [
-            _scale(patterns, index, met[index]) * patterns.matches[_drawn(patterns, index)].sum()
-            for index in range(len(schema.passes))
-        ]
-    )
-
-
 def missed_at_least(captured: F64) -> float | None:
     """Chao's lower bound of the matches that no pass captured.
 

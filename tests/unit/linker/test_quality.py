@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,6 @@ from kinlink_linker.links import FoundLinks
 from kinlink_linker.patterns import Patterns, patterns_of
 from kinlink_linker.recapture import (
     captured_by_count,
-    matches_by_pass,
     missed_at_least,
     missed_beta_binomial,
 )
@@ -107,7 +107,6 @@ def test_how_many_passes_capture_a_match_is_told_though_each_pair_was_compared_i
     estimated = captured_by_count(SCHEMA, found, met)[0]
     assert estimated[0] == 0
     assert estimated[1:] == pytest.approx(truth[1:], abs=0.015 * truth[1:].sum())
-    assert matches_by_pass(SCHEMA, found, met) == pytest.approx(captures.sum(axis=0), rel=0.03)
 
 
 def test_captures_are_told_where_only_some_pairs_of_equal_levels_meet() -> None:
@@ -401,6 +400,27 @@ def test_a_linkage_keeps_its_estimates_and_has_none_before_it_scored(tmp_path: P
         assert failed.quality is None
     with centre(tmp_path, registries("a", "b", "c")) as again:
         assert again.node.linkages.get(linkage.id).quality == found
+
+
+def test_a_linkage_that_is_cancelled_after_it_was_scored_keeps_no_estimates(
+    tmp_path: Path,
+) -> None:
+    fakes = registries("a", "b", people=range(150))
+    inside, release = threading.Event(), threading.Event()
+
+    def wait(_call: int) -> None:
+        inside.set()
+        release.wait(20)
+
+    with centre(tmp_path, fakes) as made:
+        fakes[0].before["publish"] = wait
+        begun = made.start()
+        assert inside.wait(20)
+        assert made.node.linkages.get(begun.id).quality is not None
+        made.node.linkages.cancel(begun.id)
+        release.set()
+        ended = made.ended(begun)
+    assert (ended.state, ended.quality) == (LinkageState.CANCELLED, None)
 
 
 def test_estimates_of_a_partial_linkage_leave_out_the_registry_that_was_lost(
