@@ -138,25 +138,36 @@ class _Offices:
         self._found = [found.get(pair) for pair in self._between]
         self._records = linked.records
         self._names = sorted({name for pair in self._between for name in pair})
+        self._linked = {
+            name: self._linked_records(name, self._touching(name)) for name in self._names
+        }
 
     def each(self) -> tuple[RegistryQuality, ...]:
         """Every registry against all others."""
         worse = worse_served({name: self._served(name) for name in self._names})
-        return tuple(self._row(name, "", self._touching(name), worse[name]) for name in self._names)
+        return tuple(
+            self._row(name, "", self._touching(name), self._linked[name], worse[name])
+            for name in self._names
+        )
 
     def each_pair(self) -> tuple[RegistryQuality, ...]:
         """Every registry with every partner."""
-        return tuple(
-            self._row(name, partner, self._touching(name) & self._touching(partner), ())
-            for pair in self._between
-            for name, partner in (pair, pair[::-1])
-        )
+        rows = []
+        for pair in self._between:
+            for name, partner in (pair, pair[::-1]):
+                chosen = self._touching(name) & self._touching(partner)
+                rows.append(self._row(name, partner, chosen, self._linked_records(name, chosen)))
+        return tuple(rows)
 
     def _row(
-        self, name: str, partner: str, chosen: Bools, worse: tuple[str, ...]
+        self,
+        name: str,
+        partner: str,
+        chosen: Bools,
+        linked: int,
+        worse: tuple[str, ...] = (),
     ) -> RegistryQuality:
         sums = self._sums(chosen)
-        linked = self._linked_records(name, chosen)
         matches = float(sums.captured.sum())
         loss_low, loss_high = _losses(sums.captured)
         return RegistryQuality(
@@ -191,8 +202,7 @@ class _Offices:
         )
 
     def _linked_share(self, names: Sequence[str]) -> Portion:
-        linked = sum(self._linked_records(name, self._touching(name)) for name in names)
-        return linked, sum(self._records[name] for name in names)
+        return sum(self._linked[name] for name in names), sum(self._records[name] for name in names)
 
     def _linked_records(self, name: str, chosen: Bools) -> int:
         """Records of a registry that are in a link of some pairs of registries."""
