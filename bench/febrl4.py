@@ -14,7 +14,7 @@ import tempfile
 from importlib.resources import files
 from pathlib import Path
 
-from harness import BENCH, environment, rehearse, write_json
+from harness import BENCH, environment, rehearse, show_estimates, write_json
 
 F1_MIN = 0.995
 SCHEMA = BENCH / "schemas" / "febrl4.yaml"
@@ -64,12 +64,14 @@ def main() -> int:
         "f1": quality["at_threshold"]["f1"],
         "quality": quality,
         "blocking": report["blocking"],
+        "estimates": report["estimates"],
         "seconds": report["seconds"],
     }
     write_json(options.json, result)
     print(f"FEBRL4: F1 {result['f1']:.4f} at probability {quality['at_threshold']['threshold']}")
     print(f"        best {quality['best']['f1']:.4f} at {quality['best']['threshold']:.4f}")
     print(f"        wanted {F1_MIN}; {report['seconds']['total']:.1f} s")
+    show_estimates(report)
     return 0 if result["f1"] >= F1_MIN else 1
 
 

@@ -40,3 +40,36 @@ def write_json(path: Path | None, result: dict[str, Any]) -> None:
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+def show_estimates(report: dict[str, Any]) -> None:
+    """Print what the linker expected without truth beside the truth."""
+    found = report["estimates"]
+    if found is None:
+        print("expected without truth: nothing")
+        return
+    loss, recall = found["blocking_loss"], found["recall"]
+    print("without truth:    expected          true")
+    for name, expected, true in (
+        ("precision", _text(found["precision"]["expected"]), _text(found["precision"]["true"])),
+        ("recall", _span(recall["low"], recall["high"]), _text(recall["true"])),
+        (
+            "blocking loss",
+            _span(loss["low"], loss["high"]),
+            f"{_span(loss['true_before_sieve'], loss['true_below_floor'])} (with sieve and floor)",
+        ),
+        (
+            "best threshold",
+            _text(found["best_f1_threshold"]["expected"]),
+            _text(found["best_f1_threshold"]["true"]),
+        ),
+    ):
+        print(f"  {name:16}{expected:18}{true}")
+
+
+def _span(low: float | None, high: float | None) -> str:
+    return f"{_text(low)} – {_text(high)}"
+
+
+def _text(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"

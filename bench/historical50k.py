@@ -26,7 +26,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
-from harness import BENCH, CENTRAL_STAGES, environment, rehearse, write_json
+from harness import BENCH, CENTRAL_STAGES, environment, rehearse, show_estimates, write_json
 from kinlink_core.encoding.schema import load_schema
 from plaintext import link_in_plain
 
@@ -62,6 +62,7 @@ def summarise(report: dict[str, Any], plain: dict[str, Any]) -> dict[str, Any]:
         "linker_cpu_seconds": cpu,
         "quality": report["quality"],
         "blocking": report["blocking"],
+        "estimates": report["estimates"],
         "seconds": seconds,
         "peak_rss_mb": report["peak_rss_mb"],
     }
@@ -105,6 +106,7 @@ def main() -> int:
     result = summarise(report, plain)
     write_json(options.json, result)
     show(result)
+    show_estimates(report)
     ratio = result["ratio"]
     return 0 if ratio["f1"] >= 1 and ratio["central_cpu_seconds"] <= 1 else 1
 

@@ -35,7 +35,7 @@ from typing import Any, Final
 
 from classical import extrapolate
 from duplicates import SEED_DEFAULT, SIZES, SPLITS, Duplicates, make, size_of
-from harness import BENCH, CENTRAL_STAGES, environment, rehearse, write_json
+from harness import BENCH, CENTRAL_STAGES, environment, rehearse, show_estimates, write_json
 
 SCHEMA: Final = BENCH / "schemas" / "kyc.yaml"
 CLASSICAL_SIZE_MAX: Final = SIZES["100k"]
@@ -90,6 +90,7 @@ def of_kinlink(report: dict[str, Any]) -> dict[str, Any]:
         "sealed_pairs": report["candidate_pairs"],
         "dropped": report["dropped"],
         "quality": report["quality"],
+        "estimates": report["estimates"],
         "seconds": seconds,
         "peak_rss_mb": report["peak_rss_mb"],
     }
@@ -198,6 +199,7 @@ def main() -> int:
     }
     write_json(options.json, result)
     show(result)
+    show_estimates(result["kinlink"])
     return 0
 
 

@@ -69,6 +69,22 @@ def test_the_list_of_routers_is_the_applications(office: Office) -> None:
     assert len(nested) in {0, len(ROUTERS)}
 
 
+def test_estimates_are_shown_to_analysts_and_operators_and_are_null_before_there_are_any(
+    office: Office,
+) -> None:
+    for who in ("Li Wei", "Chen"):
+        found = office.api(who).get("/api/v1/linkages/lk-first/quality").json()
+        assert found["quality"]["linked"]["precision"] == pytest.approx(0.972)
+        assert {row["registry"] for row in found["quality"]["registries"]} == {
+            "shaanxi",
+            "sichuan",
+            "henan",
+        }
+    running = office.api("Chen").get("/api/v1/linkages/lk-running/quality").json()
+    assert running == {"linkage_id": "lk-running", "quality": None}
+    assert office.api("Chen").get("/api/v1/linkages/none/quality").status_code == 404
+
+
 def test_the_openapi_document_is_the_golden_one(office: Office, tmp_path: Path) -> None:
     document = office.nobody().get("/api/v1/openapi.json").json()
     text = json.dumps(document, indent=2, ensure_ascii=False, sort_keys=True) + "\n"

@@ -13,6 +13,7 @@ from kinlink.registry.v1 import registry_pb2
 from kinlink_core.errors import BrokenStreamError, NotFoundError, Reason, UnavailableError
 from kinlink_core.runtime.identity import Role
 from kinlink_core.runtime.server import Service
+from kinlink_gateway.linkage_quality import BlockingLoss, Expected, WeightBin
 from kinlink_gateway.linker import (
     LinkageState,
     LinkFilter,
@@ -42,6 +43,7 @@ METHODS = (
     "GetLink",
     "StreamLinks",
     "DecideLink",
+    "GetLinkageQuality",
 )
 
 
@@ -115,6 +117,21 @@ class Linker(linker_pb2_grpc.LinkerServiceServicer):
             raise NotFoundError(Reason.LINKAGE_NOT_FOUND)
         return pb.GetLinkageResponse(linkage=linkage())
 
+    def GetLinkageQuality(self, request: Any, context: Any) -> pb.GetLinkageQualityResponse:  # noqa: ARG002, N802
+        if request.linkage_id == "running":
+            return pb.GetLinkageQualityResponse()
+        return pb.GetLinkageQualityResponse(
+            quality=pb.LinkageQuality(
+                linked=pb.Expected(weight=1.5, links=900, precision=0.97, recall_high=0.8),
+                blocking=pb.BlockingLoss(compared_matches=950, by_passes=[100, 250], loss_low=0.02),
+                advice=[pb.ThresholdAdvice(aim="f1", expected=pb.Expected(weight=-0.4, f1=0.9))],
+                weights=[pb.WeightBin(low=-1, high=0, pairs=40, matches=10)],
+                registries=[pb.RegistryQuality(registry="henan", links=300, worse=["recall"])],
+                registry_pairs=[pb.RegistryQuality(registry="henan", partner="sichuan")],
+                calibration=[pb.CalibrationBand(low=0.9, high=0.99, decided=40, confirmed=30)],
+            )
+        )
+
     def ListLinkages(self, request: Any, context: Any) -> pb.ListLinkagesResponse:  # noqa: ARG002, N802
         self.seen["ListLinkages"] = request
         return pb.ListLinkagesResponse(linkages=[linkage()], next_page_token="more")  # noqa: S106
@@ -187,6 +204,21 @@ def test_a_linkage_becomes_a_plain_value(linker: GrpcLinker) -> None:
     assert found.missing_registries == (MissingRegistry("henan", "UNREACHABLE", "gone"),)
     assert (found.created_at, found.ended_at) == (NOON, None)
     assert found.bytes_received == {"sichuan": 12}
+
+
+def test_estimates_become_plain_values_and_what_is_unset_is_none(linker: GrpcLinker) -> None:
+    found = linker.linkage_quality("ghjkmnpqrstv")
+    assert found is not None
+    assert found.linked == Expected(1.5, 0.0, 900, 0, precision=0.97, recall_high=0.8)
+    assert found.blocking == BlockingLoss(950, (100, 250), loss_low=0.02)
+    assert [(each.aim, each.expected.f1) for each in found.advice] == [("f1", 0.9)]
+    assert found.weights == (WeightBin(-1.0, 0.0, 40, 10),)
+    assert [(each.links, each.worse, each.precision) for each in found.registries] == [
+        (300, ("recall",), None)
+    ]
+    assert [each.partner for each in found.registry_pairs] == ["sichuan"]
+    assert [(each.decided, each.confirmed) for each in found.calibration] == [(40, 30)]
+    assert linker.linkage_quality("running") is None
 
 
 def test_a_linkage_is_ordered_with_or_without_a_threshold(

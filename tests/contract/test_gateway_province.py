@@ -192,3 +192,15 @@ def test_an_export_of_a_linker_that_answers_too_much_breaks_off(office: Office) 
     answer = office.api("Henan").get("/api/v1/links/export")
     assert answer.status_code == 500
     assert office.link(foreign_to="henan").subject_l not in answer.text
+
+
+def test_it_sees_how_it_is_served_itself_and_nobody_else(office: Office) -> None:
+    quality = office.api("Henan").get("/api/v1/linkages/lk-first/quality").json()["quality"]
+    assert [row["registry"] for row in quality["registries"]] == ["henan"]
+    assert {row["registry"] for row in quality["registry_pairs"]} == {"henan"}
+    assert quality["registries"][0]["worse"] == ["linked_share", "recall"]
+    assert (quality["linked"], quality["blocking"]) == (None, None)
+    assert not quality["advice"] + quality["weights"] + quality["calibration"]
+    page = office.browser("Henan").get("/linkages/lk-first").text
+    assert "How each registry is served" in page
+    assert "20,411" not in page  # the records of another registry

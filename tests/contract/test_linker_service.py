@@ -58,12 +58,12 @@ class Desk:
 
 
 @contextmanager
-def opened_desk(directory: Path, watchers: int = 4) -> Iterator[Desk]:
+def opened_desk(directory: Path, watchers: int = 4, people: int = PEOPLE) -> Iterator[Desk]:
     pki = Federation(directory / "pki")
     home = directory / "home"
     home.mkdir()
     audit = home / "audit.jsonl"
-    with centre(home, registries("a", "b", "c", people=range(PEOPLE))) as made:
+    with centre(home, registries("a", "b", "c", people=range(people))) as made:
         servicer = LinkerServicer(made.node, made.journal, watchers_max=watchers)
         with serving(pki.tls("linker", "linker"), [service(servicer)]) as server:
             servicer.stop_with(server.running.stopping)
@@ -183,6 +183,48 @@ def test_registries_are_shown_as_they_were_last_seen(desk: Desk) -> None:
     assert a.HasField("synced_at")
     assert (c.state, c.reason) == (pb.REGISTRY_STATE_REFUSED, "SECRET_DIFFERS")
     assert not c.HasField("synced_at")
+
+
+def test_estimates_come_with_the_linkage_and_rounded(tmp_path: Path) -> None:
+    with opened_desk(tmp_path, people=150) as desk:
+        linkage = desk.linked()
+        with desk.stub("gateway") as stub:
+            request = pb.GetLinkageQualityRequest(linkage_id=linkage.id)
+            found = stub.GetLinkageQuality(request).quality
+        assert (found.linked.links, found.linked.HasField("precision")) == (450, True)
+        assert not found.blocking.HasField("loss_low")
+        assert [each.registry for each in found.registries] == ["a", "b", "c"]
+        counts = [each.pairs for each in found.weights]
+        assert sum(counts) >= 450
+        assert all(count % 10 == 0 for count in counts)
+
+
+def test_a_linkage_that_failed_has_no_estimates(desk: Desk) -> None:
+    for fake in desk.made.fakes.values():
+        fake.fail("seal")
+    linkage = desk.linked()
+    with desk.stub() as stub:
+        answer = stub.GetLinkageQuality(pb.GetLinkageQualityRequest(linkage_id=linkage.id))
+    assert not answer.HasField("quality")
+
+
+def test_verdicts_are_held_against_probabilities_once_there_are_enough(tmp_path: Path) -> None:
+    with opened_desk(tmp_path, people=30) as desk:
+        linkage = desk.linked()
+        request = pb.GetLinkageQualityRequest(linkage_id=linkage.id)
+        with desk.stub("gateway") as stub:
+            links = stub.ListLinks(pb.ListLinksRequest(page_size=100)).links
+            for number, link in enumerate(links[:40]):
+                if number == 19:
+                    assert not stub.GetLinkageQuality(request).quality.calibration
+                wrong, right = registry_pb2.VERDICT_REJECTED, registry_pb2.VERDICT_CONFIRMED
+                verdict = wrong if number < 10 else right
+                stub.DecideLink(
+                    pb.DecideLinkRequest(id=link.id, verdict=verdict, decided_by="analyst li")
+                )
+            (band,) = stub.GetLinkageQuality(request).quality.calibration
+        assert (band.decided, band.confirmed) == (40, 30)
+        assert band.found_low < 0.75 < band.found_high < band.expected
 
 
 def test_a_linkage_is_cancelled_once(desk: Desk) -> None:
@@ -307,6 +349,11 @@ def test_models_are_shown_set_and_used(desk: Desk) -> None:
         ("GetLinkage", pb.GetLinkageRequest(id="none"), Reason.LINKAGE_NOT_FOUND),
         ("CancelLinkage", pb.CancelLinkageRequest(id="none"), Reason.LINKAGE_NOT_FOUND),
         ("GetLink", pb.GetLinkRequest(id="none"), Reason.LINK_NOT_FOUND),
+        (
+            "GetLinkageQuality",
+            pb.GetLinkageQualityRequest(linkage_id="none"),
+            Reason.LINKAGE_NOT_FOUND,
+        ),
         ("GetModel", pb.GetModelRequest(name="none"), Reason.MODEL_NOT_FOUND),
         ("CreateLinkage", pb.CreateLinkageRequest(model="none"), Reason.MODEL_NOT_FOUND),
         ("CreateLinkage", pb.CreateLinkageRequest(registries=["x"]), Reason.PEER_UNKNOWN),

@@ -93,6 +93,23 @@ def test_the_quality_is_what_counting_the_written_links_gives(
     assert set(blocking["dropped"]) == {"over_cap", "proof", "sieved_out", "repeated", "refused"}
 
 
+def test_what_was_expected_stands_beside_the_truth(rehearsed: tuple[dict[str, Any], Path]) -> None:
+    report, out = rehearsed
+    linked, estimates = report["expected"]["linked"], report["estimates"]
+    assert linked["links"] == pytest.approx(report["links"], abs=5)
+    assert estimates["precision"]["expected"] == linked["precision"]
+    assert estimates["precision"]["true"] == report["quality"]["at_threshold"]["precision"]
+    # A hundred matches are too few to say what the passes missed.
+    assert estimates["recall"]["low"] is estimates["blocking_loss"]["low"] is None
+    loss = estimates["blocking_loss"]
+    assert loss["true_before_sieve"] <= loss["true_below_floor"] <= 1
+    disclosed = duckdb.sql(f"select count(*) from '{out}/pairs.parquet'").fetchall()[0][0]
+    assert sum(band["pairs"] for band in estimates["calibration"]) == disclosed
+    assert set(estimates["registries"]) == {"north", "south"}
+    for figures in estimates["registries"].values():
+        assert figures["recall"]["true"] == report["quality"]["at_threshold"]["recall"]
+
+
 def test_links_stand_once_with_the_smaller_registry_on_the_left(
     rehearsed: tuple[dict[str, Any], Path],
 ) -> None:

@@ -102,6 +102,18 @@ def test_an_operator_reads_links_evidence_models_and_registries(linked: RealFede
     assert "succeeded" in linked.must("linkages")
 
 
+def test_an_operator_reads_what_a_linkage_is_expected_to_be_worth(linked: RealFederation) -> None:
+    (linkage,) = documents(linked.must("linkages", "--json"))
+    found = json.loads(linked.must("quality", linkage["id"], "--json"))
+    assert int(found["linked"]["links"]) == pytest.approx(SHARED, abs=5)
+    assert [each["registry"] for each in found["registries"]] == sorted(SHARES)
+    # So few that no share is said.
+    assert "precision" not in found["linked"]
+    shown = linked.must("quality", linkage["id"])
+    assert "Too few matches were compared to say what the passes missed." in shown
+    assert "Registries with each partner" in shown
+
+
 def test_a_saved_model_is_loaded_and_scores_alike(linked: RealFederation, tmp_path: Path) -> None:
     before = {link["id"]: link["match_weight"] for link in links(linked)}
     file = tmp_path / "kept.json"

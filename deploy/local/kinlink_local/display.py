@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rich import box
 from rich.panel import Panel
@@ -88,6 +88,42 @@ def quality(found: Quality, completeness: float) -> Table:
     return table
 
 
+def expected(found: Mapping[str, Any], estimates: Mapping[str, Any] | None) -> Table:
+    """What the linker expected without truth, beside the truth where there is one."""
+    linked, blocking = found["linked"], found["blocking"]
+    table = _table("Without truth", "", "expected", *(["true"] if estimates else []))
+    true = (
+        (
+            _share(estimates["precision"]["true"]),
+            _share(estimates["recall"]["true"]),
+            span(
+                estimates["blocking_loss"]["true_before_sieve"],
+                estimates["blocking_loss"]["true_below_floor"],
+            ),
+        )
+        if estimates
+        else ("", "", "")
+    )
+    told = (
+        ("precision", _share(linked["precision"])),
+        ("recall", span(linked["recall_low"], linked["recall_high"])),
+        ("missed by the passes", span(blocking["loss_low"], blocking["loss_high"])),
+    )
+    for (name, figure), truth in zip(told, true, strict=True):
+        table.add_row(name, figure, *([truth] if estimates else []))
+    advice = ", ".join(
+        f"{each['aim'].replace('_', ' ')}: {each['expected']['probability']:.4f}"
+        for each in found["advice"]
+    )
+    table.caption = f"thresholds for {advice}" if advice else ""
+    return table
+
+
+def span(low: float | None, high: float | None) -> str:
+    """Two figures that enclose, or fail to enclose, one that is not known."""
+    return f"{_share(low)} to {_share(high)}"
+
+
 def waterfall(heading: str, prior: float, evidence: Sequence[EvidenceView]) -> Table:
     """A link's evidence: prior, what each field adds or takes in bits, and the sum."""
     table = _table(heading, "evidence", "level", "bits")
@@ -131,6 +167,10 @@ def _table(heading: str, *columns: str) -> Table:
         numeric = number > 0 and column != "level"
         table.add_column(column, justify="right" if numeric else "left")
     return table
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
 
 
 def _score_cells(score: Score) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from kinlink.linker.v1 import linker_pb2, linker_pb2_grpc
 from kinlink_core.runtime.channel import open_channel, translated
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
+    from google.protobuf.message import Message
     from kinlink_core.runtime.tls import TlsFiles
 
 LINKER: Final = "linker"
@@ -119,6 +120,13 @@ class LinkerClient:
             for response in self._stub.WatchLinkage(request, timeout=LINKAGE_SECONDS_MAX):
                 yield _linkage(response.linkage)
 
+    def quality(self, linkage_id: str) -> dict[str, Any] | None:
+        """What the linkage is expected to be worth, with the protocol's names."""
+        request = linker_pb2.GetLinkageQualityRequest(linkage_id=linkage_id)
+        with translated(LINKER):
+            answer = self._stub.GetLinkageQuality(request, timeout=CALL_SECONDS_MAX)
+        return plain(answer.quality) if answer.HasField("quality") else None
+
     def links(self, linkage_id: str) -> list[LinkView]:
         """Every pair that the linkage disclosed, linked or not."""
         chosen = linker_pb2.LinkFilter(linkage_id=linkage_id, include_disclosed=True)
@@ -179,3 +187,17 @@ def _link(link: linker_pb2.Link) -> LinkView:
         person_id=link.person_id,
         pass_id=getattr(link, "pass"),
     )
+
+
+def plain(message: Message) -> dict[str, Any]:
+    """A message as JSON has it; what is unset is None, and integers stay integers."""
+    return {field.name: _value(message, field) for field in message.DESCRIPTOR.fields}
+
+
+def _value(message: Message, field: Any) -> Any:
+    if field.has_presence and not message.HasField(field.name):
+        return None
+    value = getattr(message, field.name)
+    if field.is_repeated:
+        return [plain(each) if field.message_type else each for each in value]
+    return plain(value) if field.message_type else value

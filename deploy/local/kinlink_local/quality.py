@@ -34,7 +34,7 @@ select coalesce(sum((n * n - squares) / 2), 0)::bigint from totals
 
 JUDGED_SQL = """
 create or replace temp table judged as
-select match_weight as weight, match_probability as probability, linked,
+select match_weight as weight, match_probability as probability, linked, registry_l, registry_r,
   coalesce(l.person = r.person, false) as right_pair
 from pairs
 left join truth l on l.registry = registry_l and l.record_id = record_id_l

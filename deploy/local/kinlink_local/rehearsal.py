@@ -19,6 +19,7 @@ from kinlink_core.encoding.keys import MODE_KEY_SERVER, MODE_PLAIN
 
 from kinlink_local.blocking import pair_completeness
 from kinlink_local.counts import Counts, read_counts
+from kinlink_local.estimates import compare
 from kinlink_local.federation import Federation
 from kinlink_local.linker_client import LINKER, LinkageView, LinkerClient
 from kinlink_local.pairs import load_pairs, write_pairs
@@ -72,6 +73,7 @@ def rehearse(plan: RehearsalPlan, stopwatch: Stopwatch) -> dict[str, Any]:
                 purpose=PURPOSE,
                 linker_cpu=supervisor.services[LINKER].cpu_seconds,
             )
+            expected = client.quality(view.id)
             spent = {name: used - before[name] for name, used in _cpu(supervisor).items()}
         with stopwatch.stage("results", "Links by the offices' own record ids"):
             links = federation.everywhere(federation.links_of, sorted(plan.files))
@@ -86,8 +88,9 @@ def rehearse(plan: RehearsalPlan, stopwatch: Stopwatch) -> dict[str, Any]:
         report["peak_rss_mb"] = _peaks(supervisor)
         report["cpu_seconds"] = spent
         report["linker_cpu_seconds"] = stopwatch.central_cpu
+        report["expected"] = expected
         if plan.truth is not None:
-            report |= _judge(plan, plan.truth, connection, view)
+            report |= _judge(plan, plan.truth, connection, view, expected)
     (plan.out / "report.json").write_text(
         json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
     )
@@ -128,8 +131,9 @@ def _judge(
     truth: Path,
     connection: duckdb.DuckDBPyConnection,
     view: LinkageView,
+    expected: dict[str, Any] | None,
 ) -> dict[str, Any]:
-    """Quality and blocking against the truth; its own time is no part of the total."""
+    """Quality, blocking and estimates against the truth; its own time is no part of the total."""
     began = time.monotonic()
     load_truth(connection, plan.files, truth)
     quality = measure(connection, plan.threshold)
@@ -143,6 +147,7 @@ def _judge(
             "true_candidates": candidates,
             "dropped": view.dropped,
         },
+        "estimates": expected and compare(connection, expected, quality, completeness),
         "judging_seconds": time.monotonic() - began,
     }
 

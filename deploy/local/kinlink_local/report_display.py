@@ -41,6 +41,8 @@ def show_report(report: dict[str, Any], out: Path, console: Console | None = Non
             persons=report["persons"],
         )
     )
+    if report["expected"] is not None and report["expected"]["linked"]["precision"] is not None:
+        console.print(display.expected(report["expected"], report.get("estimates")))
     if "quality" in report:
         found = report["quality"]
         quality = Quality(

@@ -12,6 +12,7 @@ from kinlink_gateway.follow import EVENT_STREAM, follow_response
 from kinlink_gateway.limits import PAGE_ROWS_DEFAULT
 from kinlink_gateway.parts import at_end, gateway_of
 from kinlink_gateway.problems import PROBLEM_JSON
+from kinlink_gateway.quality_views import LinkageQualityView, QualityView
 from kinlink_gateway.queries import (
     AuditSelection,
     LinkQuery,
@@ -116,6 +117,19 @@ def read_linkage(
 ) -> LinkageView:
     """One linkage as it stands: poll this, or follow its events."""
     return LinkageView.model_validate(caller.desk.linkage(linkage_id))
+
+
+@router.get("/linkages/{linkage_id}/quality", tags=["linkages"])
+def read_quality(
+    caller: Annotated[Caller, Depends(Allow(Action.LINKAGES_READ, object_params=("linkage_id",)))],
+    linkage_id: LinkageId,
+) -> LinkageQualityView:
+    """What a linkage is expected to be worth, estimated without truth; a province's own rows."""
+    found = caller.desk.quality(linkage_id)
+    return LinkageQualityView(
+        linkage_id=linkage_id,
+        quality=None if found is None else QualityView.model_validate(found),
+    )
 
 
 @router.get(

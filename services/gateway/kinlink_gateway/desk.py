@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from kinlink_gateway.decisions import Decision, Decisions
+    from kinlink_gateway.linkage_quality import LinkageQuality
     from kinlink_gateway.linker import (
         ExplainedLink,
         Link,
@@ -73,6 +74,12 @@ class Desk:
     def linkage(self, linkage_id: str) -> Linkage:
         """One linkage; a province sees its course and gaps, but no federation totals."""
         return self._shown(self.linker.get_linkage(linkage_id))
+
+    def quality(self, linkage_id: str) -> LinkageQuality | None:
+        """What a linkage is expected to be worth; a province sees how it is served itself."""
+        found = self.linker.linkage_quality(linkage_id)
+        own = self.person.registry
+        return found if found is None or not own else found.of(own)
 
     def start(
         self, *, threshold_probability: float | None, registries: tuple[str, ...], purpose: str

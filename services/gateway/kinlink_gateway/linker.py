@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from datetime import datetime
 
+    from kinlink_gateway.linkage_quality import LinkageQuality
+
 
 class RegistryState(StrEnum):
     """What the linker last saw of a registry."""
@@ -230,6 +232,9 @@ class Linker(Protocol):
 
     def get_linkage(self, linkage_id: str) -> Linkage:
         """One linkage as it stands."""
+
+    def linkage_quality(self, linkage_id: str) -> LinkageQuality | None:
+        """What a linkage is expected to be worth; None if it did not come so far."""
 
     def list_linkages(self, *, page_size: int, page_token: str) -> LinkagePage:
         """Linkages, newest first."""

@@ -39,6 +39,7 @@ from kinlink_gateway.linker import (
     Stage,
     Verdict,
 )
+from kinlink_gateway.quality_client import quality_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
     from google.protobuf.timestamp_pb2 import Timestamp
     from kinlink_core.runtime.metrics import RuntimeMetrics
     from kinlink_core.runtime.tls import TlsFiles
+
+    from kinlink_gateway.linkage_quality import LinkageQuality
 
 CALL_SECONDS_MAX: Final = 15.0
 STREAM_SECONDS_MAX: Final = 900.0
@@ -122,6 +125,13 @@ class GrpcLinker:
         request = linker_pb2.GetLinkageRequest(id=linkage_id)
         with self._call() as stub:
             return _linkage(stub.GetLinkage(request, timeout=CALL_SECONDS_MAX).linkage)
+
+    def linkage_quality(self, linkage_id: str) -> LinkageQuality | None:
+        """See `Linker`."""
+        request = linker_pb2.GetLinkageQualityRequest(linkage_id=linkage_id)
+        with self._call() as stub:
+            answer = stub.GetLinkageQuality(request, timeout=CALL_SECONDS_MAX)
+        return quality_of(answer.quality) if answer.HasField("quality") else None
 
     def list_linkages(self, *, page_size: int, page_token: str) -> LinkagePage:
         """See `Linker`."""

@@ -10,6 +10,8 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 from kinlink_gateway.access import Allow, Caller, form_guard
 from kinlink_gateway.api import LinkageId
 from kinlink_gateway.follow import follow_response
+from kinlink_gateway.histogram import Histogram, draw_weights
+from kinlink_gateway.linkage_quality import LinkageQuality
 from kinlink_gateway.linker import Linkage, LinkFilter
 from kinlink_gateway.parts import gateway_of
 from kinlink_gateway.queries import AuditSelection, PageToken, next_before
@@ -82,8 +84,10 @@ def show_linkage(
     linkage_id: LinkageId,
 ) -> Response:
     """One linkage with its progress, which follows it live."""
+    linkage = caller.desk.linkage(linkage_id)
+    quality, weights = _quality(caller, linkage)
     return gateway_of(request).renderer.page(
-        request, "linkage.html", caller=caller, linkage=caller.desk.linkage(linkage_id)
+        request, "linkage.html", caller=caller, linkage=linkage, quality=quality, weights=weights
     )
 
 
@@ -97,7 +101,15 @@ def follow_linkage(
     renderer = gateway_of(request).renderer
 
     def render(linkage: Linkage) -> str:
-        return renderer.fragment(request, "_progress.html", caller=caller, linkage=linkage)
+        quality, weights = _quality(caller, linkage)
+        return renderer.fragment(
+            request,
+            "_progress.html",
+            caller=caller,
+            linkage=linkage,
+            quality=quality,
+            weights=weights,
+        )
 
     return follow_response(request, caller.desk, linkage_id, render)
 
@@ -131,6 +143,14 @@ def show_audit(
         actions=tuple(Action),
         next_before=next_before(entries, query.limit),
     )
+
+
+def _quality(caller: Caller, linkage: Linkage) -> tuple[LinkageQuality | None, Histogram | None]:
+    """The estimates of a linkage that has ended, and their picture."""
+    quality = caller.desk.quality(linkage.id) if linkage.state.ended else None
+    if quality is None or quality.linked is None:
+        return quality, None
+    return quality, draw_weights(quality.weights, quality.linked.weight)
 
 
 def _linkages_page(

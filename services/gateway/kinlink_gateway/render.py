@@ -54,6 +54,7 @@ class Renderer:
             count=count,
             bits=bits,
             probability=probability,
+            share=share,
             size=size,
             duration=duration,
             short=short,
@@ -154,6 +155,11 @@ def probability(value: float) -> str:
     if 0 < value < 1 - NEARLY_CERTAIN:
         return "< 0.01 %"
     return f"{value * 100:.2f} %"
+
+
+def share(value: float | None) -> str:
+    """A share in percent with one decimal; a dash for what cannot be said."""
+    return NOTHING if value is None else f"{value * 100:.1f} %"
 
 
 def size(number: float) -> str:

@@ -137,7 +137,7 @@ def draw(terms: Sequence[Term], shape: Shape, *, threshold: float | None = None)
         shape=shape,
         height=axis_y + shape.axis_height,
         bars=tuple(bars),
-        ticks=tuple(Tick(x(bits), f"{bits:+d}" if bits else "0") for bits in _ticks(low, high)),
+        ticks=tuple(Tick(x(bits), f"{bits:+d}" if bits else "0") for bits in ticks_of(low, high)),
         zero_x=x(0.0),
         threshold_x=None if threshold is None else x(threshold),
         axis_y=axis_y,
@@ -150,7 +150,8 @@ def _sign(term: Term) -> str:
     return "for" if term.weight >= 0 else "against"
 
 
-def _ticks(low: float, high: float) -> list[int]:
+def ticks_of(low: float, high: float) -> list[int]:
+    """Whole bits from `low` to `high` at which an axis is labelled."""
     step = next(
         (step for step in TICK_STEPS_BITS if (high - low) / step <= TICKS_MAX), TICK_STEPS_BITS[-1]
     )

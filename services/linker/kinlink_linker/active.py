@@ -49,6 +49,7 @@ class Active:
             persons=result.persons,
             em_iterations=result.em_iterations,
             bytes_received=run.federation.bytes_received,
+            quality=result.quality,
         )
 
     def interrupt(self) -> None:
@@ -68,7 +69,7 @@ class Active:
             return failed(now, error.reason, error.public)
         if stopping:
             return failed(now, Reason.INTERRUPTED, INTERRUPTED)
-        return replace(now, state=LinkageState.CANCELLED, ended_at=utc_now())
+        return replace(now, state=LinkageState.CANCELLED, ended_at=utc_now(), quality=None)
 
 
 def failed(linkage: Linkage, reason: str, detail: str) -> Linkage:
@@ -79,4 +80,5 @@ def failed(linkage: Linkage, reason: str, detail: str) -> Linkage:
         error_reason=str(reason),
         error_detail=detail,
         ended_at=utc_now(),
+        quality=None,
     )

@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from kinlink_linker.domain import I64
+    from kinlink_linker.domain import F64, I64
 
 
 def runs(starts: I64, lengths: I64) -> I64:
@@ -41,3 +41,9 @@ def slices_of(rows: int, limit: int) -> Iterator[slice]:
     """Cut `rows` rows into consecutive slices of at most `limit`."""
     for start in range(0, rows, limit):
         yield slice(start, min(start + limit, rows))
+
+
+def summed(number: I64, weights: F64, count: int) -> F64:
+    """The sum of the weights of each number below `count`."""
+    sums: F64 = np.bincount(number, weights, minlength=count).astype(np.float64)
+    return sums

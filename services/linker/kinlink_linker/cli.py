@@ -9,7 +9,7 @@ import click
 from kinlink_core.runtime.commands import EXIT_FAILURE, audit_group, check_log, service_group
 from kinlink_core.runtime.purpose import PURPOSE_DEFAULT
 
-from kinlink_linker import cli_links, cli_model, show
+from kinlink_linker import cli_links, cli_model, show, show_quality
 from kinlink_linker.reach import Reach, client_options
 from kinlink_linker.settings import AUDIT_FILE
 
@@ -107,6 +107,22 @@ def linkages(reach: Reach, limit: int, *, as_json: bool) -> None:
         show.json_lines(found)
     else:
         show.linkages(found)
+
+
+@main.command()
+@click.argument("linkage_id", metavar="ID")
+@click.option("--json", "as_json", is_flag=True, help="Print the estimates as JSON.")
+@client_options
+def quality(reach: Reach, linkage_id: str, *, as_json: bool) -> None:
+    """Show what a linkage is expected to be worth, estimated without truth."""
+    with reach.client() as client:
+        found = client.quality(linkage_id)
+    if as_json:
+        click.echo(json.dumps(found, ensure_ascii=False))
+    elif found is None:
+        click.echo(f"Linkage {linkage_id} has no estimates: it did not come so far.")
+    else:
+        show_quality.quality(found)
 
 
 @main.command()

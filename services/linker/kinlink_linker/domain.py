@@ -9,11 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from kinlink_core.runtime.purpose import PURPOSE_DEFAULT
+
+if TYPE_CHECKING:
+    from kinlink_linker.quality import Quality
 
 ID_BYTES = 16
 
@@ -143,6 +146,7 @@ class Linkage:
     ended_at: datetime | None = None
     em_iterations: int = 0
     bytes_received: dict[str, int] = field(default_factory=dict)
+    quality: Quality | None = None  # once it has scored and disclosed
 
 
 @dataclass(frozen=True)

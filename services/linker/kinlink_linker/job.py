@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from kinlink_core.encoding.schema import LinkType
 
+from kinlink_linker.assess import Linked, assess
 from kinlink_linker.candidates import Finder
 from kinlink_linker.chance import chance_levels
 from kinlink_linker.disclose import Discloser
@@ -20,6 +21,7 @@ from kinlink_linker.exchange import exchange_decisions
 from kinlink_linker.federation import Ask
 from kinlink_linker.links import LinkRule, ScoredPairs, probability_of
 from kinlink_linker.model import Model
+from kinlink_linker.patterns import patterns_of
 from kinlink_linker.publish import Publisher
 from kinlink_linker.seal import Sealer
 from kinlink_linker.sieve import Siever
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from kinlink_linker.link_writer import LinkWriter
     from kinlink_linker.links import FoundLinks
     from kinlink_linker.peer import RegistryPeer
+    from kinlink_linker.quality import Quality
     from kinlink_linker.run import Run
     from kinlink_linker.score import Scores
     from kinlink_linker.scorer import Scorer
@@ -71,6 +74,7 @@ class Result:
     persons: int = 0
     em_iterations: int = 0
     lost_links: int = 0
+    quality: Quality | None = None
 
 
 class Job:
@@ -105,6 +109,7 @@ class Job:
         with stage("disclose"):
             found = Discloser(run).disclose(scored, self._rule())
             run.federation.check("disclose")
+            self.result.quality = self._assess(compared, model, found)
         with stage("persons"):
             self._write(found)
         with stage("publish"):
@@ -208,6 +213,15 @@ class Job:
                 scored = _scored(pairs, kept.rows[part] - starts[number], kept.scores.part(part))
                 grouped.setdefault((pairs.left, pairs.right), []).append(scored)
         return [ScoredPairs.concatenate(parts) for _, parts in sorted(grouped.items())]
+
+    def _assess(
+        self, compared: list[ComparedPairs], model: Model, found: list[FoundLinks]
+    ) -> Quality:
+        federation = self.run.federation
+        patterns = patterns_of(self.run.schema, model, compared, federation.pairs())
+        records = {name: each.records for name, each in federation.descriptions.items()}
+        linked = Linked(found, self._rule().weight_min, records)
+        return assess(self.run.schema, patterns, self.run.tally.snapshot(), linked)
 
     def _write(self, found: list[FoundLinks]) -> None:
         written = self._shop.writer.write(

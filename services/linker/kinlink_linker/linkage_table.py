@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kinlink_core.errors import NotFoundError, Reason
 
-from kinlink_linker import duck
+from kinlink_linker import duck, quality
 from kinlink_linker.domain import (
     Linkage,
     LinkageOrder,
@@ -110,5 +110,7 @@ def _from_json(body: str) -> Linkage:
             "stages": tuple(Stage(**each) for each in raw["stages"]),
             "passes": tuple(PassCounts(**each) for each in raw["passes"]),
             "missing": tuple(MissingRegistry(**each) for each in raw["missing"]),
+            # Linkages from before there were estimates have none.
+            "quality": quality.from_dict(raw["quality"]) if raw.get("quality") else None,
         }
     )

@@ -74,6 +74,12 @@ class LinkerClient:
         """One linkage."""
         return self._linkage(self._stub.GetLinkage, pb.GetLinkageRequest(id=linkage_id))
 
+    def quality(self, linkage_id: str) -> Document | None:
+        """What a linkage is expected to be worth; None if it did not come so far."""
+        request = pb.GetLinkageQualityRequest(linkage_id=linkage_id)
+        found: Document | None = self._call(self._stub.GetLinkageQuality, request).get("quality")
+        return found
+
     def linkages(self, limit: int) -> list[Document]:
         """The newest linkages."""
         request = pb.ListLinkagesRequest(page_size=limit)

@@ -11,6 +11,7 @@ import structlog
 from kinlink_core.errors import KinlinkError, NotFoundError
 
 from kinlink_linker import score
+from kinlink_linker.calibration import calibration
 from kinlink_linker.engine import DuckEngine
 from kinlink_linker.erasure import Eraser
 from kinlink_linker.job import Workshop
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from kinlink_linker.engine import Engine
     from kinlink_linker.journal import Journal
     from kinlink_linker.peer import RegistryPeer
+    from kinlink_linker.quality import CalibrationBand
     from kinlink_linker.score import FieldEvidence
 
 DELIVERY_SECONDS = 10.0
@@ -173,6 +175,10 @@ class Node:
         for thread in threads:
             thread.join(DELIVERY_SECONDS)
         return self.links.get(link_id).link
+
+    def calibration(self, linkage_id: str) -> tuple[CalibrationBand, ...]:
+        """What verdicts say of the probabilities of a linkage."""
+        return calibration(self._store, linkage_id)
 
     def is_linkage(self, name: str) -> bool:
         """Whether a name is a linkage's id."""

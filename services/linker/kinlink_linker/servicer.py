@@ -29,6 +29,7 @@ from kinlink_linker.link_query import (
     token_fault,
 )
 from kinlink_linker.model import MODEL_BYTES_MAX, Model
+from kinlink_linker.quality_servicer import quality_message
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,6 +58,7 @@ POLICY: Final = {
     "DecideLink": frozenset({Role.GATEWAY}),
     "GetModel": _READERS,
     "SetModel": frozenset({Role.OPERATOR}),
+    "GetLinkageQuality": _READERS,
 }
 
 _ORDERS: Final = {
@@ -261,6 +263,18 @@ class LinkerServicer(linker_pb2_grpc.LinkerServiceServicer):
         self._node.models.save(request.name, model.to_json())
         self._journal.model_set(str(caller()), request.name)
         return pb.SetModelResponse(name=request.name)
+
+    def GetLinkageQuality(  # noqa: N802
+        self,
+        request: pb.GetLinkageQualityRequest,
+        context: Any,  # noqa: ARG002
+    ) -> pb.GetLinkageQualityResponse:
+        """What a linkage is expected to be worth, and what verdicts say of its probabilities."""
+        found = self._node.linkages.get(request.linkage_id).quality
+        if found is None:
+            return pb.GetLinkageQualityResponse()
+        bands = self._node.calibration(request.linkage_id)
+        return pb.GetLinkageQualityResponse(quality=quality_message(found, bands))
 
 
 def service(servicer: LinkerServicer) -> Service:

@@ -61,7 +61,7 @@ def followed(steps: Iterator[Document], begun: Document, *, quiet: bool) -> Docu
 
 def linkage(found: Document) -> None:
     """Print how a linkage stands, and what it had to do without."""
-    out = _console()
+    out = console()
     state = _state(found)
     out.print(
         f"Linkage {found['id']} {state.lower()}, epoch {found['epoch'] or '-'},"
@@ -98,7 +98,7 @@ def linkages(found: list[Document]) -> None:
             each["purpose"],
             each["requested_by"] or each["created_by"],
         )
-    _console().print(table)
+    console().print(table)
 
 
 def registries(found: list[Document]) -> None:
@@ -115,7 +115,7 @@ def registries(found: list[Document]) -> None:
             each["lag"],
             _time(each.get("synced_at", "")),
         )
-    out = _console()
+    out = console()
     out.print(table)
     for each in found:
         if each["detail"]:
@@ -135,7 +135,7 @@ def links(found: list[Document], total: int) -> None:
             each["person_id"][:8] or "-",
             _verdict(each),
         )
-    out = _console()
+    out = console()
     out.print(table)
     out.print(f"{len(found)} of {total}")
     missing = sorted({name for each in found for name in each["missing_registries"]})
@@ -149,7 +149,7 @@ def links(found: list[Document], total: int) -> None:
 def link(found: Document) -> None:
     """Print one link as a waterfall: the prior, then a bar for each field."""
     each = found["link"]
-    out = _console()
+    out = console()
     out.print(f"{_named(each, 'registry_l')} {each['subject_l']}")
     out.print(f"{_named(each, 'registry_r')} {each['subject_r']}")
     state = "linked" if each["linked"] else "disclosed, below the threshold"
@@ -180,7 +180,7 @@ def _named(each: Document, side: str) -> str:
 
 def model(name: str, body: Document) -> None:
     """Print a model's weights, a table for each pass."""
-    out = _console()
+    out = console()
     out.print(
         f"Model {name} for schema {body['schema_name']}: "
         f"{body['trained_pairs']} pairs, {body['em_iterations']} EM iterations",
@@ -260,7 +260,7 @@ def _time(text: str) -> str:
     return text[:19].replace("T", " ")
 
 
-def _console() -> Console:
+def console() -> Console:
     """Standard output; a pipe has no width, so tables are not cut for it."""
     out = Console(highlight=False, soft_wrap=True)
     return out if out.is_terminal else Console(highlight=False, soft_wrap=True, width=PIPE_CHARS)

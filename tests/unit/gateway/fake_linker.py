@@ -9,6 +9,15 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from kinlink_core.errors import NotFoundError, Reason
+from kinlink_gateway.linkage_quality import (
+    BlockingLoss,
+    CalibrationBand,
+    Expected,
+    LinkageQuality,
+    RegistryQuality,
+    ThresholdAdvice,
+    WeightBin,
+)
 from kinlink_gateway.linker import (
     Evidence,
     ExplainedLink,
@@ -80,6 +89,54 @@ def make_link(number: int, *, linkage: str, pair: tuple[str, str], weight: float
     )
 
 
+def make_quality() -> LinkageQuality:
+    """Estimates of a linkage of three provinces, one of them badly served."""
+    linked = Expected(0.0, 0.5, 2_870, 2_790, 0.972, 0.955, 0.71, 0.86, 0.913)
+    served = (
+        ("shaanxi", "", 20_411, 1_910, 4_610, 1_980, 1_930, 0.094, 0.981, 0.969, 0.08, 0.24, ()),
+        ("sichuan", "", 22_870, 1_880, 4_450, 1_950, 1_890, 0.082, 0.979, 0.965, 0.09, 0.25, ()),
+        (
+            "henan", "", 17_763, 1_150, 3_020, 1_370, 1_160, 0.065, 0.949, 0.812, 0.19, 0.41,
+            ("linked_share", "recall"),
+        ),
+    )  # fmt: skip
+    rows = [
+        RegistryQuality(*row)  # type: ignore[arg-type]
+        for row in served
+    ]
+    pairs = [
+        replace(row, partner=other.registry, links=row.links // 2, worse=())
+        for row in rows
+        for other in rows
+        if other is not row
+    ]
+    weights = [
+        (bits, round(900 * math.exp(-((bits + 9) ** 2) / 12)), 1 / (1 + 2.0**-bits))
+        for bits in range(-16, 31)
+    ]
+    bins = tuple(
+        WeightBin(bits, bits + 1, others + peak(bits), round(others * chance) + peak(bits))
+        for bits, others, chance in weights
+    )
+    return LinkageQuality(
+        linked,
+        BlockingLoss(2_920, (430, 520, 610, 640, 720), 320, 1_010, 0.099, 0.257),
+        (
+            ThresholdAdvice("f1", replace(linked, weight=-0.7, probability=0.38, links=2_940)),
+            ThresholdAdvice("precision_0.99", replace(linked, weight=4.3, probability=0.952)),
+        ),
+        bins,
+        tuple(rows),
+        tuple(pairs),
+        (CalibrationBand(0.99, 1.0, 120, 110, 1.0, 0.85, 0.96),),
+    )
+
+
+def peak(bits: int) -> int:
+    """Matches of a weight."""
+    return round(240 * math.exp(-((bits - 14) ** 2) / 40))
+
+
 class FakeLinker:
     """Implements `Linker`; its attributes may be changed by a test."""
 
@@ -102,6 +159,7 @@ class FakeLinker:
                 START - timedelta(days=2),
             ),
         }
+        self.qualities = {"lk-partial": make_quality(), "lk-first": make_quality()}
         done = tuple(Stage(*stage) for stage in STAGES)
         self.linkages = {
             "lk-running": Linkage(
@@ -208,6 +266,12 @@ class FakeLinker:
         if linkage_id not in self.linkages:
             raise NotFoundError(Reason.LINKAGE_NOT_FOUND)
         return self.linkages[linkage_id]
+
+    def linkage_quality(self, linkage_id: str) -> LinkageQuality | None:
+        self._begin("linkage_quality")
+        if linkage_id not in self.linkages:
+            raise NotFoundError(Reason.LINKAGE_NOT_FOUND)
+        return self.qualities.get(linkage_id)
 
     def list_linkages(self, *, page_size: int, page_token: str) -> LinkagePage:
         self._begin("list_linkages")

@@ -1035,3 +1035,392 @@ class SetModelResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SetModelResponse: _TypeAlias = SetModelResponse  # noqa: Y015
+
+@_typing.final
+class Expected(_message.Message):
+    """What the links from some weight on are expected to be worth. Counts are rounded to tens; a share
+    is unset where it would be one of too few.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    PROBABILITY_FIELD_NUMBER: _builtins.int
+    LINKS_FIELD_NUMBER: _builtins.int
+    MATCHES_FIELD_NUMBER: _builtins.int
+    PRECISION_FIELD_NUMBER: _builtins.int
+    RECALL_COMPARED_FIELD_NUMBER: _builtins.int
+    RECALL_LOW_FIELD_NUMBER: _builtins.int
+    RECALL_HIGH_FIELD_NUMBER: _builtins.int
+    F1_FIELD_NUMBER: _builtins.int
+    weight: _builtins.float
+    """Bits."""
+    probability: _builtins.float
+    links: _builtins.int
+    matches: _builtins.int
+    """Of these, expected."""
+    precision: _builtins.float
+    recall_compared: _builtins.float
+    """Of the matches that were compared."""
+    recall_low: _builtins.float
+    """Of all matches, by the highest and by the lowest estimate of what was missed."""
+    recall_high: _builtins.float
+    f1: _builtins.float
+    """Of precision and `recall_high`."""
+    def __init__(
+        self,
+        *,
+        weight: _builtins.float = ...,
+        probability: _builtins.float = ...,
+        links: _builtins.int = ...,
+        matches: _builtins.int = ...,
+        precision: _builtins.float | None = ...,
+        recall_compared: _builtins.float | None = ...,
+        recall_low: _builtins.float | None = ...,
+        recall_high: _builtins.float | None = ...,
+        f1: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_f1", b"_f1", "_precision", b"_precision", "_recall_compared", b"_recall_compared", "_recall_high", b"_recall_high", "_recall_low", b"_recall_low", "f1", b"f1", "precision", b"precision", "recall_compared", b"recall_compared", "recall_high", b"recall_high", "recall_low", b"recall_low"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_f1", b"_f1", "_precision", b"_precision", "_recall_compared", b"_recall_compared", "_recall_high", b"_recall_high", "_recall_low", b"_recall_low", "f1", b"f1", "links", b"links", "matches", b"matches", "precision", b"precision", "probability", b"probability", "recall_compared", b"recall_compared", "recall_high", b"recall_high", "recall_low", b"recall_low", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__f1: _TypeAlias = _typing.Literal["f1"]  # noqa: Y015
+    _WhichOneofArgType__f1: _TypeAlias = _typing.Literal["_f1", b"_f1"]  # noqa: Y015
+    _WhichOneofReturnType__precision: _TypeAlias = _typing.Literal["precision"]  # noqa: Y015
+    _WhichOneofArgType__precision: _TypeAlias = _typing.Literal["_precision", b"_precision"]  # noqa: Y015
+    _WhichOneofReturnType__recall_compared: _TypeAlias = _typing.Literal["recall_compared"]  # noqa: Y015
+    _WhichOneofArgType__recall_compared: _TypeAlias = _typing.Literal["_recall_compared", b"_recall_compared"]  # noqa: Y015
+    _WhichOneofReturnType__recall_high: _TypeAlias = _typing.Literal["recall_high"]  # noqa: Y015
+    _WhichOneofArgType__recall_high: _TypeAlias = _typing.Literal["_recall_high", b"_recall_high"]  # noqa: Y015
+    _WhichOneofReturnType__recall_low: _TypeAlias = _typing.Literal["recall_low"]  # noqa: Y015
+    _WhichOneofArgType__recall_low: _TypeAlias = _typing.Literal["_recall_low", b"_recall_low"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__f1) -> _WhichOneofReturnType__f1 | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__precision) -> _WhichOneofReturnType__precision | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__recall_compared) -> _WhichOneofReturnType__recall_compared | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__recall_high) -> _WhichOneofReturnType__recall_high | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__recall_low) -> _WhichOneofReturnType__recall_low | None: ...
+
+Global___Expected: _TypeAlias = Expected  # noqa: Y015
+
+@_typing.final
+class BlockingLoss(_message.Message):
+    """Matches that no pass captured, by two estimators."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMPARED_MATCHES_FIELD_NUMBER: _builtins.int
+    BY_PASSES_FIELD_NUMBER: _builtins.int
+    MISSED_LOW_FIELD_NUMBER: _builtins.int
+    MISSED_HIGH_FIELD_NUMBER: _builtins.int
+    LOSS_LOW_FIELD_NUMBER: _builtins.int
+    LOSS_HIGH_FIELD_NUMBER: _builtins.int
+    compared_matches: _builtins.int
+    missed_low: _builtins.int
+    """Chao's lower bound."""
+    missed_high: _builtins.int
+    """Beta-binomial."""
+    loss_low: _builtins.float
+    loss_high: _builtins.float
+    @_builtins.property
+    def by_passes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Of the compared matches, those captured by one pass, by two, and so on."""
+
+    def __init__(
+        self,
+        *,
+        compared_matches: _builtins.int = ...,
+        by_passes: _abc.Iterable[_builtins.int] | None = ...,
+        missed_low: _builtins.int | None = ...,
+        missed_high: _builtins.int | None = ...,
+        loss_low: _builtins.float | None = ...,
+        loss_high: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_loss_high", b"_loss_high", "_loss_low", b"_loss_low", "_missed_high", b"_missed_high", "_missed_low", b"_missed_low", "loss_high", b"loss_high", "loss_low", b"loss_low", "missed_high", b"missed_high", "missed_low", b"missed_low"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_loss_high", b"_loss_high", "_loss_low", b"_loss_low", "_missed_high", b"_missed_high", "_missed_low", b"_missed_low", "by_passes", b"by_passes", "compared_matches", b"compared_matches", "loss_high", b"loss_high", "loss_low", b"loss_low", "missed_high", b"missed_high", "missed_low", b"missed_low"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__loss_high: _TypeAlias = _typing.Literal["loss_high"]  # noqa: Y015
+    _WhichOneofArgType__loss_high: _TypeAlias = _typing.Literal["_loss_high", b"_loss_high"]  # noqa: Y015
+    _WhichOneofReturnType__loss_low: _TypeAlias = _typing.Literal["loss_low"]  # noqa: Y015
+    _WhichOneofArgType__loss_low: _TypeAlias = _typing.Literal["_loss_low", b"_loss_low"]  # noqa: Y015
+    _WhichOneofReturnType__missed_high: _TypeAlias = _typing.Literal["missed_high"]  # noqa: Y015
+    _WhichOneofArgType__missed_high: _TypeAlias = _typing.Literal["_missed_high", b"_missed_high"]  # noqa: Y015
+    _WhichOneofReturnType__missed_low: _TypeAlias = _typing.Literal["missed_low"]  # noqa: Y015
+    _WhichOneofArgType__missed_low: _TypeAlias = _typing.Literal["_missed_low", b"_missed_low"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__loss_high) -> _WhichOneofReturnType__loss_high | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__loss_low) -> _WhichOneofReturnType__loss_low | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__missed_high) -> _WhichOneofReturnType__missed_high | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__missed_low) -> _WhichOneofReturnType__missed_low | None: ...
+
+Global___BlockingLoss: _TypeAlias = BlockingLoss  # noqa: Y015
+
+@_typing.final
+class ThresholdAdvice(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AIM_FIELD_NUMBER: _builtins.int
+    EXPECTED_FIELD_NUMBER: _builtins.int
+    aim: _builtins.str
+    """f1, precision_0.9, precision_0.95, precision_0.99"""
+    @_builtins.property
+    def expected(self) -> Global___Expected: ...
+    def __init__(
+        self,
+        *,
+        aim: _builtins.str = ...,
+        expected: Global___Expected | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expected", b"expected"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aim", b"aim", "expected", b"expected"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ThresholdAdvice: _TypeAlias = ThresholdAdvice  # noqa: Y015
+
+@_typing.final
+class WeightBin(_message.Message):
+    """Compared pairs by match weight."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOW_FIELD_NUMBER: _builtins.int
+    HIGH_FIELD_NUMBER: _builtins.int
+    PAIRS_FIELD_NUMBER: _builtins.int
+    MATCHES_FIELD_NUMBER: _builtins.int
+    low: _builtins.float
+    high: _builtins.float
+    pairs: _builtins.int
+    matches: _builtins.int
+    def __init__(
+        self,
+        *,
+        low: _builtins.float = ...,
+        high: _builtins.float = ...,
+        pairs: _builtins.int = ...,
+        matches: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["high", b"high", "low", b"low", "matches", b"matches", "pairs", b"pairs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WeightBin: _TypeAlias = WeightBin  # noqa: Y015
+
+@_typing.final
+class RegistryQuality(_message.Message):
+    """How one registry is served."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REGISTRY_FIELD_NUMBER: _builtins.int
+    PARTNER_FIELD_NUMBER: _builtins.int
+    RECORDS_FIELD_NUMBER: _builtins.int
+    LINKED_RECORDS_FIELD_NUMBER: _builtins.int
+    LINKED_SHARE_FIELD_NUMBER: _builtins.int
+    COMPARED_PAIRS_FIELD_NUMBER: _builtins.int
+    MATCHES_FIELD_NUMBER: _builtins.int
+    LINKS_FIELD_NUMBER: _builtins.int
+    PRECISION_FIELD_NUMBER: _builtins.int
+    RECALL_COMPARED_FIELD_NUMBER: _builtins.int
+    LOSS_LOW_FIELD_NUMBER: _builtins.int
+    LOSS_HIGH_FIELD_NUMBER: _builtins.int
+    WORSE_FIELD_NUMBER: _builtins.int
+    registry: _builtins.str
+    partner: _builtins.str
+    """Empty: by all others together."""
+    records: _builtins.int
+    linked_records: _builtins.int
+    linked_share: _builtins.float
+    compared_pairs: _builtins.int
+    matches: _builtins.int
+    links: _builtins.int
+    precision: _builtins.float
+    recall_compared: _builtins.float
+    loss_low: _builtins.float
+    loss_high: _builtins.float
+    @_builtins.property
+    def worse(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """linked_share, precision, recall: worse than the others beyond chance."""
+
+    def __init__(
+        self,
+        *,
+        registry: _builtins.str = ...,
+        partner: _builtins.str = ...,
+        records: _builtins.int = ...,
+        linked_records: _builtins.int = ...,
+        linked_share: _builtins.float | None = ...,
+        compared_pairs: _builtins.int = ...,
+        matches: _builtins.int = ...,
+        links: _builtins.int = ...,
+        precision: _builtins.float | None = ...,
+        recall_compared: _builtins.float | None = ...,
+        loss_low: _builtins.float | None = ...,
+        loss_high: _builtins.float | None = ...,
+        worse: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_linked_share", b"_linked_share", "_loss_high", b"_loss_high", "_loss_low", b"_loss_low", "_precision", b"_precision", "_recall_compared", b"_recall_compared", "linked_share", b"linked_share", "loss_high", b"loss_high", "loss_low", b"loss_low", "precision", b"precision", "recall_compared", b"recall_compared"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_linked_share", b"_linked_share", "_loss_high", b"_loss_high", "_loss_low", b"_loss_low", "_precision", b"_precision", "_recall_compared", b"_recall_compared", "compared_pairs", b"compared_pairs", "linked_records", b"linked_records", "linked_share", b"linked_share", "links", b"links", "loss_high", b"loss_high", "loss_low", b"loss_low", "matches", b"matches", "partner", b"partner", "precision", b"precision", "recall_compared", b"recall_compared", "records", b"records", "registry", b"registry", "worse", b"worse"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__linked_share: _TypeAlias = _typing.Literal["linked_share"]  # noqa: Y015
+    _WhichOneofArgType__linked_share: _TypeAlias = _typing.Literal["_linked_share", b"_linked_share"]  # noqa: Y015
+    _WhichOneofReturnType__loss_high: _TypeAlias = _typing.Literal["loss_high"]  # noqa: Y015
+    _WhichOneofArgType__loss_high: _TypeAlias = _typing.Literal["_loss_high", b"_loss_high"]  # noqa: Y015
+    _WhichOneofReturnType__loss_low: _TypeAlias = _typing.Literal["loss_low"]  # noqa: Y015
+    _WhichOneofArgType__loss_low: _TypeAlias = _typing.Literal["_loss_low", b"_loss_low"]  # noqa: Y015
+    _WhichOneofReturnType__precision: _TypeAlias = _typing.Literal["precision"]  # noqa: Y015
+    _WhichOneofArgType__precision: _TypeAlias = _typing.Literal["_precision", b"_precision"]  # noqa: Y015
+    _WhichOneofReturnType__recall_compared: _TypeAlias = _typing.Literal["recall_compared"]  # noqa: Y015
+    _WhichOneofArgType__recall_compared: _TypeAlias = _typing.Literal["_recall_compared", b"_recall_compared"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__linked_share) -> _WhichOneofReturnType__linked_share | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__loss_high) -> _WhichOneofReturnType__loss_high | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__loss_low) -> _WhichOneofReturnType__loss_low | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__precision) -> _WhichOneofReturnType__precision | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__recall_compared) -> _WhichOneofReturnType__recall_compared | None: ...
+
+Global___RegistryQuality: _TypeAlias = RegistryQuality  # noqa: Y015
+
+@_typing.final
+class CalibrationBand(_message.Message):
+    """Links of some probabilities that analysts decided."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOW_FIELD_NUMBER: _builtins.int
+    HIGH_FIELD_NUMBER: _builtins.int
+    DECIDED_FIELD_NUMBER: _builtins.int
+    CONFIRMED_FIELD_NUMBER: _builtins.int
+    EXPECTED_FIELD_NUMBER: _builtins.int
+    FOUND_LOW_FIELD_NUMBER: _builtins.int
+    FOUND_HIGH_FIELD_NUMBER: _builtins.int
+    low: _builtins.float
+    high: _builtins.float
+    decided: _builtins.int
+    confirmed: _builtins.int
+    expected: _builtins.float
+    """Mean probability."""
+    found_low: _builtins.float
+    """95 % interval of the share that was confirmed."""
+    found_high: _builtins.float
+    def __init__(
+        self,
+        *,
+        low: _builtins.float = ...,
+        high: _builtins.float = ...,
+        decided: _builtins.int = ...,
+        confirmed: _builtins.int = ...,
+        expected: _builtins.float = ...,
+        found_low: _builtins.float = ...,
+        found_high: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["confirmed", b"confirmed", "decided", b"decided", "expected", b"expected", "found_high", b"found_high", "found_low", b"found_low", "high", b"high", "low", b"low"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CalibrationBand: _TypeAlias = CalibrationBand  # noqa: Y015
+
+@_typing.final
+class LinkageQuality(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINKED_FIELD_NUMBER: _builtins.int
+    BLOCKING_FIELD_NUMBER: _builtins.int
+    ADVICE_FIELD_NUMBER: _builtins.int
+    WEIGHTS_FIELD_NUMBER: _builtins.int
+    REGISTRIES_FIELD_NUMBER: _builtins.int
+    REGISTRY_PAIRS_FIELD_NUMBER: _builtins.int
+    CALIBRATION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def linked(self) -> Global___Expected: ...
+    @_builtins.property
+    def blocking(self) -> Global___BlockingLoss: ...
+    @_builtins.property
+    def advice(self) -> _containers.RepeatedCompositeFieldContainer[Global___ThresholdAdvice]: ...
+    @_builtins.property
+    def weights(self) -> _containers.RepeatedCompositeFieldContainer[Global___WeightBin]: ...
+    @_builtins.property
+    def registries(self) -> _containers.RepeatedCompositeFieldContainer[Global___RegistryQuality]: ...
+    @_builtins.property
+    def registry_pairs(self) -> _containers.RepeatedCompositeFieldContainer[Global___RegistryQuality]: ...
+    @_builtins.property
+    def calibration(self) -> _containers.RepeatedCompositeFieldContainer[Global___CalibrationBand]:
+        """By verdicts given so far."""
+
+    def __init__(
+        self,
+        *,
+        linked: Global___Expected | None = ...,
+        blocking: Global___BlockingLoss | None = ...,
+        advice: _abc.Iterable[Global___ThresholdAdvice] | None = ...,
+        weights: _abc.Iterable[Global___WeightBin] | None = ...,
+        registries: _abc.Iterable[Global___RegistryQuality] | None = ...,
+        registry_pairs: _abc.Iterable[Global___RegistryQuality] | None = ...,
+        calibration: _abc.Iterable[Global___CalibrationBand] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["blocking", b"blocking", "linked", b"linked"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["advice", b"advice", "blocking", b"blocking", "calibration", b"calibration", "linked", b"linked", "registries", b"registries", "registry_pairs", b"registry_pairs", "weights", b"weights"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LinkageQuality: _TypeAlias = LinkageQuality  # noqa: Y015
+
+@_typing.final
+class GetLinkageQualityRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINKAGE_ID_FIELD_NUMBER: _builtins.int
+    linkage_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        linkage_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["linkage_id", b"linkage_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetLinkageQualityRequest: _TypeAlias = GetLinkageQualityRequest  # noqa: Y015
+
+@_typing.final
+class GetLinkageQualityResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUALITY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def quality(self) -> Global___LinkageQuality:
+        """Unset if the linkage did not come so far."""
+
+    def __init__(
+        self,
+        *,
+        quality: Global___LinkageQuality | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["quality", b"quality"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["quality", b"quality"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetLinkageQualityResponse: _TypeAlias = GetLinkageQualityResponse  # noqa: Y015

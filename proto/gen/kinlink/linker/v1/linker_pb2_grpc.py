@@ -95,6 +95,11 @@ class LinkerServiceStub:
                 request_serializer=kinlink_dot_linker_dot_v1_dot_linker__pb2.SetModelRequest.SerializeToString,
                 response_deserializer=kinlink_dot_linker_dot_v1_dot_linker__pb2.SetModelResponse.FromString,
                 _registered_method=True)
+        self.GetLinkageQuality = channel.unary_unary(
+                '/kinlink.linker.v1.LinkerService/GetLinkageQuality',
+                request_serializer=kinlink_dot_linker_dot_v1_dot_linker__pb2.GetLinkageQualityRequest.SerializeToString,
+                response_deserializer=kinlink_dot_linker_dot_v1_dot_linker__pb2.GetLinkageQualityResponse.FromString,
+                _registered_method=True)
 
 
 class LinkerServiceServicer:
@@ -178,6 +183,13 @@ class LinkerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetLinkageQuality(self, request, context):
+        """What a linkage is expected to be worth: estimated without truth.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LinkerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -240,6 +252,11 @@ def add_LinkerServiceServicer_to_server(servicer, server):
                     servicer.SetModel,
                     request_deserializer=kinlink_dot_linker_dot_v1_dot_linker__pb2.SetModelRequest.FromString,
                     response_serializer=kinlink_dot_linker_dot_v1_dot_linker__pb2.SetModelResponse.SerializeToString,
+            ),
+            'GetLinkageQuality': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetLinkageQuality,
+                    request_deserializer=kinlink_dot_linker_dot_v1_dot_linker__pb2.GetLinkageQualityRequest.FromString,
+                    response_serializer=kinlink_dot_linker_dot_v1_dot_linker__pb2.GetLinkageQualityResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -567,6 +584,33 @@ class LinkerService:
             '/kinlink.linker.v1.LinkerService/SetModel',
             kinlink_dot_linker_dot_v1_dot_linker__pb2.SetModelRequest.SerializeToString,
             kinlink_dot_linker_dot_v1_dot_linker__pb2.SetModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetLinkageQuality(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kinlink.linker.v1.LinkerService/GetLinkageQuality',
+            kinlink_dot_linker_dot_v1_dot_linker__pb2.GetLinkageQualityRequest.SerializeToString,
+            kinlink_dot_linker_dot_v1_dot_linker__pb2.GetLinkageQualityResponse.FromString,
             options,
             channel_credentials,
             insecure,

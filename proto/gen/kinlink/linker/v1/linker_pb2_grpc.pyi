@@ -50,6 +50,8 @@ class LinkerServiceStub:
     GetModel: _grpc.UnaryUnaryMultiCallable[_linker_pb2.GetModelRequest, _linker_pb2.GetModelResponse]
     """The model in use: m, u and λ."""
     SetModel: _grpc.UnaryUnaryMultiCallable[_linker_pb2.SetModelRequest, _linker_pb2.SetModelResponse]
+    GetLinkageQuality: _grpc.UnaryUnaryMultiCallable[_linker_pb2.GetLinkageQualityRequest, _linker_pb2.GetLinkageQualityResponse]
+    """What a linkage is expected to be worth: estimated without truth."""
 
 @_typing.type_check_only
 class LinkerServiceAsyncStub(LinkerServiceStub):
@@ -73,6 +75,8 @@ class LinkerServiceAsyncStub(LinkerServiceStub):
     GetModel: _aio.UnaryUnaryMultiCallable[_linker_pb2.GetModelRequest, _linker_pb2.GetModelResponse]  # type: ignore[assignment]
     """The model in use: m, u and λ."""
     SetModel: _aio.UnaryUnaryMultiCallable[_linker_pb2.SetModelRequest, _linker_pb2.SetModelResponse]  # type: ignore[assignment]
+    GetLinkageQuality: _aio.UnaryUnaryMultiCallable[_linker_pb2.GetLinkageQualityRequest, _linker_pb2.GetLinkageQualityResponse]  # type: ignore[assignment]
+    """What a linkage is expected to be worth: estimated without truth."""
 
 class LinkerServiceServicer(metaclass=_abc_1.ABCMeta):
     """The centre, as the gateway and operators see it."""
@@ -165,5 +169,13 @@ class LinkerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _linker_pb2.SetModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_linker_pb2.SetModelResponse, _abc.Awaitable[_linker_pb2.SetModelResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def GetLinkageQuality(
+        self,
+        request: _linker_pb2.GetLinkageQualityRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_linker_pb2.GetLinkageQualityResponse, _abc.Awaitable[_linker_pb2.GetLinkageQualityResponse]]:
+        """What a linkage is expected to be worth: estimated without truth."""
 
 def add_LinkerServiceServicer_to_server(servicer: LinkerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
