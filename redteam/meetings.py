@@ -16,10 +16,10 @@ from kinlink_core.encoding import keys
 from kinlink_core.encoding.encode import split_fixed
 from kinlink_core.encoding.seal import SAMPLE_BYTES, TAG_BYTES, digest_columns, seal_pairs
 from kinlink_core.encoding.sieve import NO_SIEVE, distance_max, open_bits, short_sketches
+from kinlink_core.meetings import SAMPLED_ONE_IN
 from kinlink_linker.compare import compare
 from kinlink_linker.duck import DuckLimits
 from kinlink_linker.islands import TokenRows, split_rows
-from kinlink_linker.seal import SAMPLED_ONE_IN
 
 if TYPE_CHECKING:
     from kinlink_core.encoding.encode import Column

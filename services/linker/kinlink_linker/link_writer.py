@@ -9,7 +9,7 @@ links it had.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +17,7 @@ import pyarrow as pa
 from kinlink_linker import duck
 from kinlink_linker.domain import DECIDING, Verdict, packed, utc_now
 from kinlink_linker.linkage_table import stored_time
-from kinlink_linker.person_table import rename_all, rename_some
+from kinlink_linker.person_table import persons_of, rename_all, rename_some
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,6 +77,46 @@ DELETE FROM link WHERE NOT standing AND linkage_id NOT IN (
 """
 
 
+# Found links that are not stored just so already.
+_CHANGED: Final = """
+SELECT link_id FROM found ANTI JOIN (
+  SELECT link_id, weight, above, pass_id, levels FROM link
+  WHERE standing AND linkage_id = $linkage_id
+) AS same USING (link_id, weight, above, pass_id, levels)
+ORDER BY link_id
+"""
+_NOT_FOUND: Final = """
+SELECT link_id FROM link JOIN covered USING (registry_l, registry_r)
+WHERE standing AND link_id NOT IN (SELECT link_id FROM found)
+"""
+# A decided link stands whatever is found: its pair is not sealed again.
+_FALLING: Final = """
+SELECT link_id FROM link LEFT JOIN verdict USING (link_id)
+WHERE standing AND list_contains($links, link_id)
+  AND NOT coalesce(list_contains($deciding, verdict.verdict), false)
+"""
+_TOLD: Final = """
+INSERT INTO outbox
+WITH lost AS (SELECT * FROM link WHERE standing AND list_contains($links, link_id))
+SELECT registry_l, link_id, epoch, subject_l, registry_r, subject_r, true, $now FROM lost
+UNION ALL
+SELECT registry_r, link_id, epoch, subject_r, registry_l, subject_l, true, $now FROM lost
+"""
+# It is no link of its linkage any more, and can still be asked for until the next one is pruned.
+_FALLEN: Final = """
+UPDATE link SET standing = false, linkage_id = '' WHERE standing AND list_contains($links, link_id)
+"""
+
+
+@dataclass(frozen=True)
+class Updated:
+    """What changed of a linkage's links: `told` are the links its registries have to hear of."""
+
+    changed: int
+    fallen: int
+    told: frozenset[str]
+
+
 @dataclass(frozen=True)
 class Written:
     """What a linkage came to: its pairs, links and persons, and links that no longer stand."""
@@ -134,6 +174,62 @@ class LinkWriter:
             disclosed, links, persons = duck.rows(cursor, _COUNT, [linkage_id])[0]
         return Written(disclosed, links, persons, lost // 2)
 
+    def update(
+        self,
+        linkage_id: str,
+        epoch: str,
+        found: Sequence[FoundLinks],
+        covered: Sequence[tuple[str, str]],
+        fallen: Sequence[str] | None,
+    ) -> Updated:
+        """Bring the standing links of a linkage up to date, and the persons they touch.
+
+        Args:
+            linkage_id: the linkage that stands.
+            epoch: the epoch of its subject ids.
+            found: links that are new or found again.
+            covered: the pairs of registries that were seen through.
+            fallen: links that stand no longer unless they are found; None: all of `covered`.
+        """
+        now = stored_time(utc_now())
+        names = {"linkage_id": linkage_id, "epoch": epoch, "now": now}
+        deciding = [each.value for each in DECIDING]
+        with self._store.writing() as cursor:
+            cursor.register("found", _table(found, self._pass_ids))
+            everything = fallen is None
+            if fallen is None:
+                _cover(cursor, covered)
+                fallen = _column(cursor, _NOT_FOUND)
+                cursor.execute("DROP TABLE covered")
+            known = set(_column(cursor, "SELECT link_id FROM found"))
+            falling = _column(
+                cursor,
+                _FALLING,
+                {"links": [each for each in fallen if each not in known], "deciding": deciding},
+            )
+            changed = _column(cursor, _CHANGED, {"linkage_id": linkage_id})
+            persons = [] if everything else persons_of(cursor, [*falling, *changed])
+            cursor.execute(_TOLD, {"links": falling, "now": now})
+            cursor.execute(_FALLEN, {"links": falling})
+            cursor.execute(
+                "DELETE FROM link WHERE standing AND list_contains(?, link_id)", [changed]
+            )
+            cursor.execute(
+                f"{_INSERT} AND list_contains($changed, link_id)", {**names, "changed": changed}
+            )
+            cursor.execute(
+                f"{_STAND} AND list_contains(?, link_id)",
+                [linkage_id, changed],
+            )
+            cursor.unregister("found")
+            if changed:
+                cursor.execute(_FOUND_AGAIN)
+            if everything:
+                renamed = rename_all(cursor, linkage_id)
+            else:
+                renamed = rename_some(cursor, linkage_id, persons, changed)
+        return Updated(len(changed), len(falling), frozenset([*changed, *renamed]))
+
     def decide(self, link_id: str, verdict: Verdict, reason: str, decided_by: str) -> None:
         """Record a verdict, let links and persons follow it, and queue it for both registries."""
         with self._store.writing() as cursor:
@@ -163,6 +259,10 @@ def queue_verdict(cursor: duckdb.DuckDBPyConnection, link_id: str) -> None:
         """,
         {"id": link_id, "now": stored_time(utc_now())},
     )
+
+
+def _column(cursor: duckdb.DuckDBPyConnection, sql: str, names: Any = None) -> list[str]:
+    return [row[0] for row in duck.rows(cursor, sql, names)]
 
 
 def _cover(cursor: duckdb.DuckDBPyConnection, covered: Sequence[tuple[str, str]]) -> None:

@@ -12,13 +12,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from kinlink_core.encoding.schema import LinkType
 
 from kinlink_linker.domain import packed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kinlink_linker.domain import F64, I64, U8, U16, Bools, Ids
+    from kinlink_core.encoding.schema import Schema
+
+    from kinlink_linker.domain import F64, I64, U8, U16, Bools, Ids, LinkageOrder
 
 LINK_ID_BYTES = 16
 
@@ -120,6 +123,23 @@ class LinkRule:
         if not self.one_to_one:
             return above
         return above & _greedy(left, right, above)
+
+
+def threshold_of(order: LinkageOrder, schema: Schema) -> float:
+    """The threshold that an order comes to, as a probability."""
+    if order.threshold.weight is not None:
+        return probability_of(order.threshold.weight)
+    if order.threshold.probability is not None:
+        return order.threshold.probability
+    return schema.threshold_probability
+
+
+def rule_of(order: LinkageOrder, schema: Schema) -> LinkRule:
+    """When a disclosed pair is a link, by an order."""
+    one_to_one = schema.link_type is LinkType.ONE_TO_ONE
+    if order.threshold.weight is not None:
+        return LinkRule(order.threshold.weight, one_to_one)
+    return LinkRule.from_probability(threshold_of(order, schema), one_to_one=one_to_one)
 
 
 def weight_of(probability: float) -> float:
