@@ -27,7 +27,6 @@ NAMES = ("anhui", "gansu", "sichuan")
 BASE = {"anhui": range(40), "gansu": range(20, 60), "sichuan": range(30, 70)}
 # Arrivals and the tombstones of changes each wait for a moment of their own, here of a second.
 ROUNDS = """
-epoch_poll_seconds = 0.1
 [rounds]
 spread_hours = 0.0003
 records_min = 1
@@ -169,8 +168,9 @@ class Crowd:
 @pytest.mark.parametrize("rounds", ["", ROUNDS], ids=["at-once", "in-rounds"])
 @pytest.mark.parametrize("seed", [1, 2])
 def test_after_any_arrivals_changes_and_deletions_the_links_are_those_of_a_full_run(
-    tmp_path: Path, rounds: str, seed: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rounds: str, seed: int
 ) -> None:
+    monkeypatch.setenv("KINLINK_REGISTRY_EPOCH_POLL_SECONDS", "0.1")
     with followed(tmp_path, toml=rounds) as made:
         crowd = Crowd(seed)
         before = links(made)
