@@ -210,7 +210,12 @@ class Job:
         """Store the links; the ones that registries have to hear of, None if all."""
         if self._again:
             return self._shop.writer.update(
-                self.run.linkage_id, self.run.epoch, found, self.run.federation.pairs(), None
+                self.run.linkage_id,
+                self.run.epoch,
+                found,
+                covered=self.run.federation.pairs(),
+                fallen=None,
+                rule=rule_of(self._order, self.run.schema),
             ).told
         written = self._shop.writer.write(
             self.run.linkage_id,

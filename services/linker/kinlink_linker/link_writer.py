@@ -17,6 +17,7 @@ import pyarrow as pa
 from kinlink_linker import duck
 from kinlink_linker.domain import DECIDING, Verdict, packed, utc_now
 from kinlink_linker.linkage_table import stored_time
+from kinlink_linker.one_to_one import decide_anew
 from kinlink_linker.person_table import persons_of, rename_all, rename_some
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from kinlink_linker.domain import U8
-    from kinlink_linker.links import FoundLinks
+    from kinlink_linker.links import FoundLinks, LinkRule
     from kinlink_linker.store import Store
 
 _INSERT: Final = """
@@ -179,8 +180,10 @@ class LinkWriter:
         linkage_id: str,
         epoch: str,
         found: Sequence[FoundLinks],
+        *,
         covered: Sequence[tuple[str, str]],
         fallen: Sequence[str] | None,
+        rule: LinkRule,
     ) -> Updated:
         """Bring the standing links of a linkage up to date, and the persons they touch.
 
@@ -190,6 +193,7 @@ class LinkWriter:
             found: links that are new or found again.
             covered: the pairs of registries that were seen through.
             fallen: links that stand no longer unless they are found; None: all of `covered`.
+            rule: when a pair is a link.
         """
         now = stored_time(utc_now())
         names = {"linkage_id": linkage_id, "epoch": epoch, "now": now}
@@ -224,11 +228,25 @@ class LinkWriter:
             cursor.unregister("found")
             if changed:
                 cursor.execute(_FOUND_AGAIN)
+            turned: list[str] = []
+            if rule.one_to_one and not everything:
+                turned = decide_anew(cursor, rule, [*falling, *changed])
             if everything:
                 renamed = rename_all(cursor, linkage_id)
             else:
-                renamed = rename_some(cursor, linkage_id, persons, changed)
-        return Updated(len(changed), len(falling), frozenset([*changed, *renamed]))
+                persons += persons_of(cursor, turned)
+                renamed = rename_some(cursor, linkage_id, persons, [*changed, *turned])
+        return Updated(len(changed), len(falling), frozenset([*changed, *turned, *renamed]))
+
+    def decided(self) -> bool:
+        """Whether any verdict stands that keeps a pair from being sealed."""
+        with self._store.reading() as cursor:
+            found = duck.rows(
+                cursor,
+                "SELECT 1 FROM verdict WHERE list_contains(?, verdict) LIMIT 1",
+                [[each.value for each in DECIDING]],
+            )
+        return bool(found)
 
     def decide(self, link_id: str, verdict: Verdict, reason: str, decided_by: str) -> None:
         """Record a verdict, let links and persons follow it, and queue it for both registries."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +17,7 @@ from kinlink_core.encoding.schema import LinkType
 from kinlink_linker.domain import packed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from kinlink_core.encoding.schema import Schema
 
@@ -117,12 +117,21 @@ class LinkRule:
         """The rule of a threshold given as a probability; 1 - 2^-(w) is monotone in w."""
         return cls(weight_of(probability), one_to_one)
 
-    def linked(self, left: Ids, right: Ids, weight: F64) -> Bools:
-        """Which of some subject pairs, best first, are links."""
+    def linked(
+        self, left: Ids, right: Ids, weight: F64, names: Callable[[], Sequence[str]]
+    ) -> Bools:
+        """Which of some subject pairs of two registries are links.
+
+        One to one takes them best first, of equals the one whose link id, which `names` gives, is
+        smaller: so the same pairs give the same links in whatever order they were found.
+        """
         above: Bools = weight >= self.weight_min
         if not self.one_to_one:
             return above
-        return above & _greedy(left, right, above)
+        order = np.lexsort((np.array(names(), np.str_), -weight))
+        kept = np.zeros(len(above), bool)
+        kept[order] = _greedy(left[order], right[order], above[order])
+        return kept
 
 
 def threshold_of(order: LinkageOrder, schema: Schema) -> float:
@@ -171,7 +180,7 @@ def merge(scored: ScoredPairs, left_subject: Ids, right_subject: Ids, rule: Link
     chosen = np.sort(first)
     best = scored.take(chosen)
     lefts, rights = left_subject[chosen], right_subject[chosen]
-    return FoundLinks(
+    found = FoundLinks(
         scored.left,
         scored.right,
         lefts,
@@ -182,8 +191,9 @@ def merge(scored: ScoredPairs, left_subject: Ids, right_subject: Ids, rule: Link
         best.levels,
         best.weight,
         best.probability,
-        rule.linked(lefts, rights, best.weight),
+        np.zeros(len(chosen), bool),
     )
+    return replace(found, linked=rule.linked(lefts, rights, best.weight, found.ids))
 
 
 def link_id(left: str, left_subject: bytes, right: str, right_subject: bytes) -> str:

@@ -121,6 +121,7 @@ class Standing:
         self._now: Entry | None = None
         self._missing: tuple[str, ...] = ()
         self._retry_at = 0.0
+        self._retry_seconds = RETRY_SECONDS
         self._step: Step | None = None
         self._shop: Workshop | None = None
         self._thread = threading.Thread(target=self._work, name="standing", daemon=True)
@@ -214,12 +215,12 @@ class Standing:
                 else:
                     self._stopping.wait(IDLE_SECONDS)
             except KinlinkError as error:
-                self._retry_at = time.monotonic() + RETRY_SECONDS
+                self._retry_at = time.monotonic() + self._retry_seconds
                 _log.warning("standing_failed", reason=error.reason, detail=error.detail)
                 self._stopping.wait(IDLE_SECONDS)
             except Exception:  # noqa: BLE001 - one change that breaks must not end the search
                 self._behind = True
-                self._retry_at = time.monotonic() + RETRY_SECONDS
+                self._retry_at = time.monotonic() + self._retry_seconds
                 _log.exception("standing_broke")
                 self._stopping.wait(IDLE_SECONDS)
         self._close_step()
@@ -259,7 +260,7 @@ class Standing:
             self._close_step()
             self._missing = self._opened(kept).missing
             if self._missing:
-                self._retry_at = time.monotonic() + RETRY_SECONDS
+                self._retry_at = time.monotonic() + self._retry_seconds
             else:
                 self._queue.entries += self._waiting
                 self._waiting = []
@@ -284,7 +285,7 @@ class Standing:
             self._stock_at = time.monotonic()
             self._stock()
         if step.missing:
-            self._retry_at = time.monotonic() + RETRY_SECONDS
+            self._retry_at = time.monotonic() + self._retry_seconds
             self._close_step()
 
     def _opened(self, kept: Kept) -> Step:
@@ -326,7 +327,7 @@ class Standing:
         peers = {name: self._dial(name, errand) for name in names}
         order = replace(order, registries=tuple(names), model=linkage_id)
         started = time.monotonic()
-        self._retry_at = started + RETRY_SECONDS
+        self._retry_at = started + self._retry_seconds
         catch_up(
             shop,
             self._schema,
@@ -337,7 +338,7 @@ class Standing:
             everyone=kept is not None,
         )
         now = time.monotonic()
-        self._retry_at = now + max(RETRY_SECONDS, now - started)
+        self._retry_at = now + max(self._retry_seconds, now - started)
         self._stock()
 
 

@@ -77,6 +77,7 @@ class Step:
             raise
         with shop.sync.files.borrowed(kept.epoch) as file:
             file.index()
+        self._talked = False
 
     @property
     def old(self) -> bool:
@@ -114,12 +115,21 @@ class Step:
             seen = lookout.look(work_of(entries))
             found: list[FoundLinks] = []
             if seen.islands:
-                exchange_decisions(run)
+                self._exchange(run)
                 found = self._found(run, _together(Siever(run).sieve(lookout.islands(seen))))
             covered = run.federation.pairs()
             if len(run.federation.present) < REGISTRIES_MIN:
                 run.federation.check("standing")
             return self._write(run, found, covered, seen)
+
+    def _exchange(self, run: Run) -> None:
+        """Let registries speak of decided pairs: once a connection, then where there are any.
+
+        Registries decide nothing that this linker did not tell them.
+        """
+        if not self._talked or self._shop.writer.decided():
+            exchange_decisions(run)
+            self._talked = True
 
     def _found(self, run: Run, candidates: list[CandidatePairs]) -> list[FoundLinks]:
         compared = Sealer(run).compare(candidates, self._shop.sealed_pairs_max)
@@ -136,7 +146,12 @@ class Step:
         board = self._kept.board
         falling = [link for link in seen.fallen if board.registries(link) in covered]
         updated = self._shop.writer.update(
-            run.linkage_id, run.epoch, found, covered, sorted(falling)
+            run.linkage_id,
+            run.epoch,
+            found,
+            covered=covered,
+            fallen=sorted(falling),
+            rule=rule_of(self._kept.order, run.schema),
         )
         board.remove(falling)
         for each in found:
