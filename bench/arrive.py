@@ -24,7 +24,7 @@ import threading
 import time
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 from harness import environment, write_json
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from kinlink_local.population import Population, Record
     from kinlink_local.running import Started
 
-PASS: Final = "name_birth"
+PASS_ID: Final = "name_birth"  # noqa: S105 - a blocking pass
 REASON: Final = "bench"
 ARRIVE_AT, COME_FROM, LOAD_AT = REGISTRIES
 SECONDS_MAX: Final = 60.0
@@ -112,7 +112,7 @@ def _run(
             appeared[local_id] = time.time()
             office.run("ingest", str(path), "--json")
             let_out[local_id] = time.time()
-            office.run("urgent", local_id, "--pass", PASS, "--reason", REASON)
+            office.run("urgent", local_id, "--pass", PASS_ID, "--reason", REASON)
             newest.wait(before)
             under_load += loading.is_alive()
     lasted = time.monotonic() - began
@@ -181,7 +181,7 @@ class _Newest:
         self._channel = open_channel(target, tls, role=Role.LINKER, name=LINKER)
         self._stub = linker_pb2_grpc.LinkerServiceStub(self._channel)
 
-    def __enter__(self) -> _Newest:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from kinlink_linker.tokens import Changes
+    from kinlink_linker.token_rows import Changes
 
 # About 50 bytes each.
 ROWS_MAX: Final = 5_000_000

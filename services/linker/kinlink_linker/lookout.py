@@ -82,6 +82,8 @@ class Lookout:
     def look(self, work: Work) -> Seen:
         """Say what some changes mean, and note down which tokens are crowded now."""
         seen = Seen()
+        if not work:
+            return seen
         members = self._members(work)
         level = 0
         while work:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -10,11 +11,12 @@ import pyarrow as pa
 
 from kinlink_linker import duck
 from kinlink_linker.domain import utc_now
-from kinlink_linker.linkage_table import stored_time
+from kinlink_linker.linkage_table import shown_time, stored_time
 from kinlink_linker.persons import NOBODY, Change, HistoryEntry, Persons, assign
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from datetime import datetime
 
     import duckdb
 
@@ -88,6 +90,14 @@ FROM named JOIN node USING (n)
 """
 
 
+@dataclass(frozen=True)
+class NotedEntry(HistoryEntry):
+    """A change of a person id as it was noted; `cause` is a linkage, a link or an erasure."""
+
+    at: datetime
+    cause: str
+
+
 class PersonTable:
     """Persons of a store. Its writing methods run inside the caller's transaction."""
 
@@ -99,16 +109,19 @@ class PersonTable:
         with self._store.reading() as cursor:
             return count_persons(cursor)
 
-    def history(self, person_id: str) -> list[HistoryEntry]:
+    def history(self, person_id: str) -> list[NotedEntry]:
         """What happened to a person id, oldest first."""
         with self._store.reading() as cursor:
             found = duck.rows(
                 cursor,
-                "SELECT change, person_id, other_id, members FROM person_history "
+                "SELECT noted_at, cause, change, person_id, other_id, members FROM person_history "
                 "WHERE person_id = ? OR other_id = ? ORDER BY noted_at, person_id, other_id",
                 [person_id, person_id],
             )
-        return [HistoryEntry(*row) for row in found]
+        return [
+            NotedEntry(Change(change), person, other, members, shown_time(at), cause)
+            for at, cause, change, person, other, members in found
+        ]
 
 
 def count_persons(cursor: duckdb.DuckDBPyConnection) -> int:

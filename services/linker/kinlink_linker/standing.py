@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from kinlink_linker.job import Job, Workshop
     from kinlink_linker.kept import Kept
     from kinlink_linker.peer import RegistryPeer
-    from kinlink_linker.tokens import Changes
+    from kinlink_linker.token_rows import Changes
 
 _READER: Final = "standing"
 # Changes that came together and are so few are looked at before others: one record in every pass.

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pyarrow as pa
 from kinlink_core.wire import FeedEvent
 
 from kinlink_linker import duck
+from kinlink_linker.token_rows import Changes, Held, changes_of, delete_handles, rows_under
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -28,13 +28,10 @@ if TYPE_CHECKING:
 
     import duckdb
 
-    from kinlink_linker.domain import U8, U16, Bools, Ids
+    from kinlink_linker.domain import U16, Bools, Ids
     from kinlink_linker.peer import FeedRows
 
 REGISTRIES_MAX = 250
-
-# So many tokens or handles are looked up one by one; more are joined.
-LOOKED_UP_MAX = 64
 
 _FILE_NAME = re.compile(r"^tokens-([A-Za-z0-9._-]{1,64})\.duckdb$")
 
@@ -51,32 +48,6 @@ CREATE TABLE IF NOT EXISTS token (
 """
 
 
-@dataclass(frozen=True)
-class Changes:
-    """Token rows of one registry that came or went in one transaction."""
-
-    registry: str
-    pass_index: U16
-    handle: Ids
-    token: Ids
-    added: Bools
-
-    @property
-    def count(self) -> int:
-        """How many rows there are."""
-        return len(self.pass_index)
-
-    def part(self, rows: slice) -> Changes:
-        """Some rows."""
-        return Changes(
-            self.registry,
-            self.pass_index[rows],
-            self.handle[rows],
-            self.token[rows],
-            self.added[rows],
-        )
-
-
 # Told of each change of an epoch's tokens after it was stored; None: all of a registry's went.
 Listener = Callable[[str, "Changes | None"], None]
 
@@ -87,16 +58,6 @@ class FeedPosition:
 
     feed_id: str = ""
     sequence: int = 0
-
-
-@dataclass(frozen=True)
-class Held:
-    """Token rows as the file has them; `registry` is a code."""
-
-    registry: U8
-    pass_index: U16
-    handle: Ids
-    token: Ids
 
 
 class TokenFile:
@@ -219,12 +180,12 @@ class TokenFile:
         fresh = batch.event == FeedEvent.TOKEN_ADDED
         with self._writing() as cursor:
             _insert(cursor, code, batch, fresh)
-            gone = _delete(cursor, code, retired)
+            gone = delete_handles(cursor, code, retired)
             cursor.execute(
                 "UPDATE registry SET feed_id = ?, sequence = ? WHERE code = ?",
                 [feed_id, int(batch.sequence[-1]), code],
             )
-        self._told(_changes(registry, batch, fresh, gone))
+        self._told(changes_of(registry, batch, fresh, gone))
 
     def index(self) -> None:
         """Make single tokens and handles quick to find; for who looks up change by change."""
@@ -234,46 +195,8 @@ class TokenFile:
 
     def under(self, pass_index: U16, token: Ids) -> Held:
         """All rows that stand under some tokens, one (pass, token) a row of the arguments."""
-        wanted = {
-            (int(index), int(a), int(b))
-            for index, (a, b) in zip(pass_index.tolist(), token.tolist(), strict=True)
-        }
-        columns = "registry, pass_index, handle_a, handle_b, token_a, token_b"
         with self.cursor() as cursor, duck.naming_faults(self.path.name):
-            if len(wanted) <= LOOKED_UP_MAX:
-                found = [
-                    # A condition on one column alone is what DuckDB looks up in an index.
-                    cursor.execute(
-                        f"SELECT {columns} FROM token WHERE token_a = {a:d}"
-                    ).fetchnumpy()
-                    for a in {a for _, a, _ in wanted}
-                ]
-                rows = {
-                    name: np.concatenate([each[name] for each in found])
-                    for name in columns.split(", ")
-                }
-            else:
-                asked = pa.table(
-                    {"token_a": np.array(sorted({a for _, a, _ in wanted}), np.uint64)}
-                )
-                cursor.register("asked", asked)
-                rows = cursor.execute(
-                    f"SELECT {columns} FROM token SEMI JOIN asked USING (token_a)"
-                ).fetchnumpy()
-                cursor.unregister("asked")
-        named = zip(
-            rows["pass_index"].tolist(),
-            rows["token_a"].tolist(),
-            rows["token_b"].tolist(),
-            strict=True,
-        )
-        kept = np.array([each in wanted for each in named], bool)
-        return Held(
-            rows["registry"][kept],
-            rows["pass_index"][kept],
-            np.column_stack([rows["handle_a"], rows["handle_b"]])[kept],
-            np.column_stack([rows["token_a"], rows["token_b"]])[kept],
-        )
+            return rows_under(cursor, pass_index, token)
 
     def move(self, registry: str, feed_id: str, sequence: int) -> None:
         """Set the position where a feed had nothing to tell."""
@@ -323,42 +246,6 @@ def _insert(cursor: duckdb.DuckDBPyConnection, code: int, batch: FeedRows, which
         [code],
     )
     cursor.unregister("fed")
-
-
-def _delete(cursor: duckdb.DuckDBPyConnection, code: int, retired: Ids) -> list[tuple[int, ...]]:
-    """Delete the rows of some handles; (pass, handle, token) of those there were, as words."""
-    told = "RETURNING pass_index, handle_a, handle_b, token_a, token_b"
-    if len(retired) <= LOOKED_UP_MAX:
-        found = [
-            duck.rows(cursor, f"SELECT handle_b FROM token WHERE handle_a = {a:d}")
-            and duck.rows(
-                cursor,
-                "DELETE FROM token WHERE handle_a = ? AND handle_b = ? AND registry = ? " + told,
-                [a, b, code],
-            )
-            for a, b in retired.tolist()
-        ]
-        return [row for rows in found for row in rows]
-    cursor.register("retired", pa.table({"a": retired[:, 0], "b": retired[:, 1]}))
-    gone: list[tuple[int, ...]] = duck.rows(
-        cursor,
-        "DELETE FROM token USING retired "
-        "WHERE registry = ? AND handle_a = retired.a AND handle_b = retired.b " + told,
-        [code],
-    )
-    cursor.unregister("retired")
-    return gone
-
-
-def _changes(registry: str, batch: FeedRows, fresh: Bools, gone: list[tuple[int, ...]]) -> Changes:
-    words = np.array([row[1:] for row in gone], np.uint64).reshape(-1, 4)
-    return Changes(
-        registry,
-        np.concatenate([batch.pass_index[fresh], np.array([row[0] for row in gone], np.uint16)]),
-        np.concatenate([batch.handle[fresh], words[:, :2]]),
-        np.concatenate([batch.token[fresh], words[:, 2:]]),
-        np.repeat([True, False], [int(fresh.sum()), len(gone)]),
-    )
 
 
 def _unlink(path: Path) -> None:

@@ -29,8 +29,8 @@ from kinlink_core.errors import (
     Reason,
     UnavailableError,
 )
-from kinlink_core.runtime.cards import Card
 from kinlink_core.meetings import places
+from kinlink_core.runtime.cards import Card
 from kinlink_core.wire import FeedEvent, Refusal, SealedRows
 from kinlink_linker.domain import Ids, ids_of, packed
 from kinlink_linker.peer import (

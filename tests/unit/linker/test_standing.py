@@ -12,7 +12,7 @@ from kinlink_linker.changes import ChangeLog
 from kinlink_linker.domain import LinkageState, Verdict
 from kinlink_linker.link_query import LinkFilter, LinkOrder
 from kinlink_linker.persons import Change
-from kinlink_linker.tokens import Changes
+from kinlink_linker.token_rows import Changes
 from unit.linker.centre import Centre, centre, person, registries
 from unit.linker.fake_registry import Person, as_ids
 
