@@ -32,7 +32,7 @@ spread_hours = 0.0003
 records_min = 1
 wait_hours = 0
 """
-SETTLED_SECONDS = 60.0
+SETTLED_SECONDS = 120.0
 
 
 @contextmanager

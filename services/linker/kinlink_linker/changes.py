@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ROWS_MAX: Final = 5_000_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Entry:
     """Rows that were stored together; None where all of a registry's went."""
 

@@ -17,6 +17,7 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -73,18 +74,22 @@ class _Queue:
 
     entries: list[Entry] = field(default_factory=list)
 
-    def next(self) -> Entry | None:
-        """The next ones to look at, taken out."""
+    def next(self) -> list[Entry]:
+        """The next ones to look at together, taken out."""
+        few = [each for each in self.entries if _rows(each) <= FEW_ROWS]
+        if few:
+            ends = accumulate(map(_rows, few))
+            taken = [each for each, end in zip(few, ends, strict=True) if end <= STEP_ROWS]
+            self.entries = [each for each in self.entries if each not in taken]
+            return taken
         if not self.entries:
-            return None
-        few = (n for n, each in enumerate(self.entries) if _rows(each) <= FEW_ROWS)
-        number = next(few, 0)
-        entry = self.entries.pop(number)
-        if _rows(entry) > STEP_ROWS and entry.changes is not None:
-            rest = replace(entry, changes=entry.changes.part(slice(STEP_ROWS, None)))
-            self.entries.insert(number, rest)
-            entry = replace(entry, changes=entry.changes.part(slice(STEP_ROWS)))
-        return entry
+            return []
+        first = self.entries.pop(0)
+        if _rows(first) > STEP_ROWS and first.changes is not None:
+            rest = first.changes.part(slice(STEP_ROWS, None))
+            self.entries.insert(0, replace(first, changes=rest))
+            first = replace(first, changes=first.changes.part(slice(STEP_ROWS)))
+        return [first]
 
 
 class Standing:
@@ -118,7 +123,7 @@ class Standing:
         self._waiting: list[Entry] = []
         self._tomorrow: list[Entry] = []
         self._today = _day()
-        self._now: Entry | None = None
+        self._now: list[Entry] = []
         self._missing: tuple[str, ...] = ()
         self._retry_at = 0.0
         self._retry_seconds = RETRY_SECONDS
@@ -157,10 +162,7 @@ class Standing:
     def status(self) -> StandingStatus:
         """How far it is."""
         kept = self._kept
-        now = self._now
-        held = [
-            *self._queue.entries, *self._waiting, *self._tomorrow, *([now] if now else [])
-        ]  # fmt: skip
+        held = [*self._now, *self._queue.entries, *self._waiting, *self._tomorrow]
         moments = [each.at for each in held]
         fed = self._log.oldest(_READER)
         if fed is not None:
@@ -241,16 +243,16 @@ class Standing:
             self._queue.entries += [each for each in mine if each.changes is not None]
             self._requeue(kept)
             self._now = self._queue.next()
-            if self._now is None:
+            if not self._now:
                 return
             try:
                 self._take_step(kept, self._now)
             except KinlinkError:
-                self._waiting.append(self._now)
+                self._waiting += self._now
                 self._close_step()
                 raise
             finally:
-                self._now = None
+                self._now = []
 
     def _requeue(self, kept: Kept) -> None:
         """Look again at what waited: for registries that are back, for the budget of a new day."""
@@ -269,18 +271,18 @@ class Standing:
             self._tomorrow = []
         self._today = _day()
 
-    def _take_step(self, kept: Kept, entry: Entry) -> None:
+    def _take_step(self, kept: Kept, entries: list[Entry]) -> None:
         started = time.monotonic()
         step = self._opened(kept)
-        done = step.take([entry])
+        done = step.take(entries)
         self._missing = step.missing
         self._metrics.standing_step_seconds.observe(time.monotonic() - started)
-        self._metrics.standing_changes.inc(_rows(entry))
+        self._metrics.standing_changes.inc(sum(map(_rows, entries)))
         self._metrics.removed_links.labels("not_found_again").inc(done.fallen)
         if not done.finished:
-            self._waiting.append(entry)
+            self._waiting += entries
         elif done.short:
-            self._tomorrow.append(entry)
+            self._tomorrow += entries
         if done.changed + done.fallen and time.monotonic() - self._stock_at > STOCK_SECONDS:
             self._stock_at = time.monotonic()
             self._stock()
