@@ -6,7 +6,7 @@ import json
 import random
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from support.servers import http_get
@@ -16,10 +16,10 @@ from unit.linker.federation import (
     serving_linker,
     write_linker_home,
 )
-from unit.registry.rig import must, person, write_csv
+from unit.registry.rig import SCHEMA, must, person, write_csv
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 NAMES = ("anhui", "gansu", "sichuan")
@@ -36,9 +36,11 @@ SETTLED_SECONDS = 120.0
 
 
 @contextmanager
-def followed(directory: Path, *, toml: str = "") -> Iterator[RealFederation]:
+def followed(
+    directory: Path, *, toml: str = "", schema_text: str = SCHEMA
+) -> Iterator[RealFederation]:
     """A federation that was linked once, and whose links are followed since."""
-    with federation(directory, BASE, toml=toml, serve=False) as made:
+    with federation(directory, BASE, toml=toml, serve=False, schema_text=schema_text) as made:
         follow(made)
         with serving_linker(made.linker_home) as made.linker:
             linkage = made.link()
@@ -56,7 +58,10 @@ def follow(made: RealFederation, *, standing: bool = True) -> None:
     )
 
 
-def links(made: RealFederation) -> dict[tuple[str, ...], tuple[float, bool]]:
+Links = dict[tuple[str, ...], tuple[float, bool]]
+
+
+def links(made: RealFederation) -> Links:
     """Weight of each disclosed pair of subjects, and whether it is a link."""
     text = made.must("links", "list", "--all", "--include-disclosed")
     return {
@@ -88,21 +93,35 @@ def metric(made: RealFederation, name: str) -> float:
     )
 
 
-def settle(made: RealFederation) -> None:
-    """Wait until the registries have told all, and standing search has looked at it."""
+def told(made: RealFederation) -> None:
+    """Wait until nothing waits at the registries for its round."""
     until = time.monotonic() + SETTLED_SECONDS
-    quiet = 0
-    while quiet < 3:
-        assert time.monotonic() < until, "it does not come to rest"
-        time.sleep(0.3)
+    untold = 1
+    while untold:
+        assert time.monotonic() < until
+        time.sleep(0.1)
         untold = 0
         for each in made.served.values():
             with each.node.vault.reading() as session:
                 untold += session.value("SELECT count(*) FROM waiting")
                 untold += session.value("SELECT count(*) FROM tombstone WHERE due > 0")
-        waiting = metric(made, "kinlink_linker_standing_waiting_changes")
-        oldest = metric(made, "kinlink_linker_standing_oldest_change_seconds")
-        quiet = 0 if untold or waiting or oldest else quiet + 1
+
+
+def becomes(check: Callable[[], bool]) -> None:
+    until = time.monotonic() + SETTLED_SECONDS
+    while not check():
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+def settle(made: RealFederation, wanted: Links) -> Links:
+    """The links once they are as wanted and nothing more is to come, or what they are by then."""
+    until = time.monotonic() + SETTLED_SECONDS
+    while links(made) != wanted and time.monotonic() < until:
+        time.sleep(0.3)
+    while metric(made, "kinlink_linker_standing_waiting_changes") and time.monotonic() < until:
+        time.sleep(0.3)
+    return links(made)
 
 
 @contextmanager
@@ -125,12 +144,13 @@ class Crowd:
         self.held: dict[str, dict[str, int]] = {name: {} for name in NAMES}
 
     def row(self, number: int) -> dict[str, str]:
-        """A made-up person; people of a few numbers share family and day of birth."""
-        kin = person(1_000 + number // 5)
+        """A made-up person; people of a dozen numbers share family and day of birth."""
+        kin = person(1_000 + number // 12)
         return {
-            **person(number),
+            **person(200 + number % 5),
             "family": kin["family"],
             "dob": kin["dob"],
+            "postcode": str(1_000 + number % 3),
             "record_id": f"c{number}",
         }
 
@@ -165,24 +185,47 @@ class Crowd:
         return row
 
 
-@pytest.mark.parametrize("rounds", ["", ROUNDS], ids=["at-once", "in-rounds"])
-@pytest.mark.parametrize("seed", [1, 2])
+ONE_TO_ONE = SCHEMA.replace("name: small\n", "name: small\nlink_type: one_to_one\n")
+
+
+@pytest.mark.parametrize(
+    ("seed", "rounds", "schema_text"),
+    [(1, "", SCHEMA), (2, ROUNDS, SCHEMA), (3, ROUNDS, ONE_TO_ONE)],
+    ids=["at-once", "in-rounds", "one-to-one"],
+)
 def test_after_any_arrivals_changes_and_deletions_the_links_are_those_of_a_full_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rounds: str, seed: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, rounds: str, schema_text: str
 ) -> None:
     monkeypatch.setenv("KINLINK_REGISTRY_EPOCH_POLL_SECONDS", "0.1")
-    with followed(tmp_path, toml=rounds) as made:
-        crowd = Crowd(seed)
-        before = links(made)
-        done = [crowd.act(made) for _ in range(40)]
+    with followed(tmp_path, toml=rounds, schema_text=schema_text) as made:
+        crowd, before = Crowd(seed), links(made)
+        done = [crowd.act(made) for _ in range(50)]
         assert {"add", "change", "delete"} <= set(done)
-        settle(made)
-        standing, people = links(made), persons(made)
-        assert standing != before
+        told(made)
         with fresh_linker(made, tmp_path / "fresh") as other:
-            assert links(other) == standing
-            assert persons(other) == people
+            wanted, people = links(other), persons(other)
+        assert wanted != before
+        assert settle(made, wanted) == wanted
+        assert persons(made) == people
 
 
-def linked_with(made: RealFederation, name: str) -> list[dict[str, Any]]:
-    return json.loads(must(made.rig.homes[name], "links", "--json"))
+def test_an_urgent_record_is_linked_by_one_pass_and_its_others_wait(tmp_path: Path) -> None:
+    with followed(tmp_path, toml="[rounds]\nspread_hours = 24\n") as made:
+        before = links(made)
+        home = made.rig.homes["sichuan"]
+        made.rig.fill(home, [{**person(3), "record_id": "child"}])
+        time.sleep(1)
+        assert links(made) == before
+        must(home, "urgent", "child", "--pass", "given_birth", "--reason", "case 4711")
+        # Linked at the centre, and told to the registry.
+        becomes(lambda: len(links(made)) == len(before) + 1)
+        becomes(lambda: '"partner": "anhui"' in must(home, "links", "--id", "child", "--json"))
+        assert '"left-at-once"' in (home / "audit.jsonl").read_text()
+        status = json.loads(made.must("standing", "--json"))
+        assert status["enabled"]
+        assert "follows linkage" in made.must("standing")
+        shown = json.loads(made.must("links", "list", "--all").splitlines()[0])
+        assert made.must("person", shown["person_id"], "--json") == ""
+        gone = write_csv(made.rig.directory / "gone.csv", [{**person(3), "record_id": "child"}])
+        must(home, "ingest", "--delete", gone)
+        becomes(lambda: links(made) == before)

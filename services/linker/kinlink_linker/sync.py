@@ -88,7 +88,11 @@ class Synchroniser:
         with self.files.borrowed(epoch) as file:
             after = file.position(peer.name)
         opened = OpenedFeed.of(peer, epoch, after, wait_seconds)
-        if not (opened.header.rows or opened.header.reset):
+        header = opened.header
+        if not header.rows and (header.feed_id, header.last_sequence) == (
+            after.feed_id,
+            after.sequence,
+        ):
             return True
         with self.files.borrowed(epoch) as file:
             FeedReader(peer, file, epoch, self.passes, erase=self._erase).take(opened)
