@@ -93,19 +93,22 @@ WHERE standing AND link_id NOT IN (SELECT link_id FROM found)
 # A decided link stands whatever is found: its pair is not sealed again.
 _FALLING: Final = """
 SELECT link_id FROM link LEFT JOIN verdict USING (link_id)
-WHERE standing AND list_contains($links, link_id)
+WHERE standing AND link_id IN (SELECT unnest($links::VARCHAR[]))
   AND NOT coalesce(list_contains($deciding, verdict.verdict), false)
 """
 _TOLD: Final = """
 INSERT INTO outbox
-WITH lost AS (SELECT * FROM link WHERE standing AND list_contains($links, link_id))
+WITH lost AS (
+  SELECT * FROM link WHERE standing AND link_id IN (SELECT unnest($links::VARCHAR[]))
+)
 SELECT registry_l, link_id, epoch, subject_l, registry_r, subject_r, true, $now FROM lost
 UNION ALL
 SELECT registry_r, link_id, epoch, subject_r, registry_l, subject_l, true, $now FROM lost
 """
 # It is no link of its linkage any more, and can still be asked for until the next one is pruned.
 _FALLEN: Final = """
-UPDATE link SET standing = false, linkage_id = '' WHERE standing AND list_contains($links, link_id)
+UPDATE link SET standing = false, linkage_id = ''
+WHERE standing AND link_id IN (SELECT unnest($links::VARCHAR[]))
 """
 
 
@@ -216,13 +219,14 @@ class LinkWriter:
             cursor.execute(_TOLD, {"links": falling, "now": now})
             cursor.execute(_FALLEN, {"links": falling})
             cursor.execute(
-                "DELETE FROM link WHERE standing AND list_contains(?, link_id)", [changed]
+                "DELETE FROM link WHERE standing AND link_id IN (SELECT unnest(?::VARCHAR[]))",
+                [changed],
             )
             cursor.execute(
                 f"{_INSERT} AND list_contains($changed, link_id)", {**names, "changed": changed}
             )
             cursor.execute(
-                f"{_STAND} AND list_contains(?, link_id)",
+                f"{_STAND} AND link_id IN (SELECT unnest(?::VARCHAR[]))",
                 [linkage_id, changed],
             )
             cursor.unregister("found")

@@ -26,17 +26,27 @@ if TYPE_CHECKING:
 _EDGES: Final = """
 CREATE OR REPLACE TEMP TABLE edge AS
 SELECT registry_l, subject_l, registry_r, subject_r FROM link
-WHERE standing AND linked {scope}
+WHERE standing AND linked
 """
-_SCOPE: Final = """
-AND ((registry_l, subject_l) IN (SELECT registry, subject FROM affected)
-  OR (registry_r, subject_r) IN (SELECT registry, subject FROM affected))
+# Joins build on the few subjects that are looked at, so that the many are only read past.
+_EDGES_SCOPED: Final = """
+CREATE OR REPLACE TEMP TABLE edge AS
+SELECT registry_l, subject_l, registry_r, subject_r FROM link
+SEMI JOIN affected ON registry = registry_l AND subject = subject_l
+WHERE standing AND linked
+UNION
+SELECT registry_l, subject_l, registry_r, subject_r FROM link
+SEMI JOIN affected ON registry = registry_r AND subject = subject_r
+WHERE standing AND linked
 """
 _AFFECTED: Final = """
 CREATE OR REPLACE TEMP TABLE affected AS
-SELECT registry, subject FROM member WHERE list_contains(?, person_id)
-UNION SELECT registry_l, subject_l FROM link WHERE list_contains(?, link_id) AND standing
-UNION SELECT registry_r, subject_r FROM link WHERE list_contains(?, link_id) AND standing
+WITH these AS (
+  SELECT * FROM link WHERE standing AND link_id IN (SELECT unnest($links::VARCHAR[]))
+)
+SELECT registry, subject FROM member WHERE person_id IN (SELECT unnest($persons::VARCHAR[]))
+UNION SELECT registry_l, subject_l FROM these
+UNION SELECT registry_r, subject_r FROM these
 """
 _NODES: Final = """
 CREATE OR REPLACE TEMP TABLE node AS
@@ -45,15 +55,19 @@ WITH ends AS (
   UNION SELECT registry_r, subject_r FROM edge
 )
 SELECT row_number() OVER (ORDER BY registry, subject) - 1 AS n, ends.registry, ends.subject,
-       member.person_id, was.person_id AS former_id
-FROM ends LEFT JOIN member USING (registry, subject)
+       now.person_id, was.person_id AS former_id
+FROM ends
+LEFT JOIN (SELECT * FROM member SEMI JOIN ends USING (registry, subject)) AS now
+  USING (registry, subject)
 LEFT JOIN (SELECT * FROM former SEMI JOIN ends USING (registry, subject)) AS was
   USING (registry, subject)
 """
 # Persons that ended, whom somebody who is looked at was once.
 _ENDED: Final = """
-SELECT DISTINCT former_id FROM node
-WHERE former_id IS NOT NULL AND former_id NOT IN (SELECT person_id FROM member)
+SELECT former_id FROM node WHERE former_id IS NOT NULL
+EXCEPT SELECT person_id FROM member
+  SEMI JOIN (SELECT former_id FROM node WHERE former_id IS NOT NULL) AS was
+    ON was.former_id = member.person_id
 ORDER BY former_id
 """
 _ENDS: Final = """
@@ -133,7 +147,8 @@ def persons_of(cursor: duckdb.DuckDBPyConnection, link_ids: Sequence[str]) -> li
     """Persons that either end of some standing links belongs to."""
     found = duck.rows(
         cursor,
-        "WITH these AS (SELECT * FROM link WHERE standing AND list_contains(?, link_id)) "
+        "WITH these AS (SELECT * FROM link WHERE standing AND link_id IN"
+        " (SELECT unnest(?::VARCHAR[]))) "
         "SELECT person_id FROM member JOIN these ON registry = registry_l AND subject = subject_l "
         "UNION "
         "SELECT person_id FROM member JOIN these ON registry = registry_r AND subject = subject_r",
@@ -148,7 +163,7 @@ def rename_all(cursor: duckdb.DuckDBPyConnection, cause: str) -> list[str]:
     Returns:
         The links whose person is not the one they had.
     """
-    return _rename(cursor, cause, edges="", members="", parameters=[])
+    return _rename(cursor, cause, edges=_EDGES, members="", parameters=[])
 
 
 def rename_some(
@@ -156,13 +171,12 @@ def rename_some(
 ) -> list[str]:
     """Find anew the given persons and whoever some links join to them; returns as `rename_all`."""
     touched = sorted({*persons, *persons_of(cursor, links)})
-    links = list(links)
-    cursor.execute(_AFFECTED, [touched, links, links])
+    cursor.execute(_AFFECTED, {"persons": touched, "links": list(links)})
     renamed = _rename(
         cursor,
         cause,
-        edges=_SCOPE,
-        members="WHERE list_contains(?, person_id)",
+        edges=_EDGES_SCOPED,
+        members="WHERE person_id IN (SELECT unnest(?::VARCHAR[]))",
         parameters=[touched],
     )
     cursor.execute("DROP TABLE affected")
@@ -177,7 +191,7 @@ def _rename(
     members: str,
     parameters: list[Any],
 ) -> list[str]:
-    cursor.execute(_EDGES.format(scope=edges))
+    cursor.execute(edges)
     cursor.execute(_NODES)
     ends = cursor.execute(_ENDS).fetchnumpy()
     living = [row[0] for row in duck.rows(cursor, _OLD_IDS.format(scope=members), parameters)]
