@@ -5,8 +5,8 @@ linked once; its links are followed. Then people of one registry appear in anoth
 another: each record is ingested, waits for its round, and is let out at once in one pass by the
 officer's command. A third registry loads a batch meanwhile.
 
-Times end at `created_at` of the link, the moment the linker begins to write it; the transaction that
-follows is not counted. They begin
+Times end at `created_at` of the link, the moment the linker begins to write it; the transaction
+that follows is not counted. They begin
 
 `appeared`   before the ingest of the record is asked for,
 `let_out`    before the officer's command is given.

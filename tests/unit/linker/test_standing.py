@@ -10,8 +10,12 @@ import pytest
 from kinlink_core.errors import Reason, UnavailableError
 from kinlink_linker.changes import ChangeLog
 from kinlink_linker.domain import LinkageState, Verdict
+from kinlink_linker.duck import DuckLimits
 from kinlink_linker.link_query import LinkFilter, LinkOrder
+from kinlink_linker.migrations import MIGRATIONS
+from kinlink_linker.person_table import PersonTable, rename_all
 from kinlink_linker.persons import Change
+from kinlink_linker.store import Store
 from kinlink_linker.token_rows import Changes
 from unit.linker.centre import Centre, centre, person, registries
 from unit.linker.fake_registry import Person, as_ids
@@ -217,6 +221,21 @@ def test_changes_that_come_while_a_linkage_runs_are_not_lost(tmp_path: Path) -> 
         assert made.link().state is LinkageState.SUCCEEDED
         becomes(lambda: at_rest(made))
         becomes(lambda: len(links(made)) == 10)
+
+
+def test_a_store_from_before_remembers_from_now_on_who_somebody_was(tmp_path: Path) -> None:
+    limits = DuckLimits("256MB", 1)
+    old = Store(tmp_path, limits, MIGRATIONS[:2])
+    with old.writing() as cursor:
+        cursor.execute("INSERT INTO member VALUES ('a', 'x'::BLOB, 'p1'), ('b', 'y'::BLOB, 'p1')")
+    old.close()
+    store = Store(tmp_path, limits)
+    with store.writing() as cursor:
+        assert rename_all(cursor, "linkage") == []
+        found = cursor.execute("SELECT registry, person_id FROM former ORDER BY 1").fetchall()
+    assert found == [("a", "p1"), ("b", "p1")]
+    assert [each.change for each in PersonTable(store).history("p1")] == [Change.ENDED]
+    store.close()
 
 
 def changes(rows: int) -> Changes:
