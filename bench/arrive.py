@@ -52,6 +52,7 @@ REASON: Final = "bench"
 ARRIVE_AT, COME_FROM, LOAD_AT = REGISTRIES
 SECONDS_MAX: Final = 20.0
 POLL_SECONDS: Final = 0.1
+QUIET_LOOKS: Final = 20
 TARGET: Final = {"p50": 0.5, "p99": 2.0}
 # A day's spread, as by default; the batch is a crowd of its own and leaves at once.
 SETTINGS: Final = {
@@ -116,9 +117,10 @@ def _run(
             office.run("urgent", local_id, "--pass", PASS_ID, "--reason", REASON)
             newest.wait(before)
             under_load += loading.is_alive()
+        loading.join()
+        newest.rest()
     lasted = time.monotonic() - began
     spent = {name: used - spent[name] for name, used in _cpu(supervisor).items()}
-    loading.join()
     written = _written(federation, started)
     reached = {each: moment for each, moment in written.items() if each in appeared}
     return {
@@ -198,6 +200,14 @@ class _Newest:
         chosen = pb.LinkFilter(registry=ARRIVE_AT, include_disclosed=True)
         request = pb.ListLinksRequest(filter=chosen, page_size=1)
         return int(self._stub.ListLinks(request, timeout=60).total)
+
+    def rest(self) -> None:
+        """Wait until standing search has looked at all there was."""
+        quiet, until = 0, time.monotonic() + 10 * SECONDS_MAX
+        while quiet < QUIET_LOOKS and time.monotonic() < until:
+            found = self._stub.GetStanding(pb.GetStandingRequest(), timeout=60)
+            quiet = 0 if found.waiting_changes or found.oldest_change_seconds else quiet + 1
+            time.sleep(POLL_SECONDS)
 
     def wait(self, before: int) -> None:
         """Wait until there are more; an arrival that links to nobody is given up."""
