@@ -24,10 +24,10 @@ from kinlink_core.encoding.sieve import (
     places,
     short_sketches,
 )
+from kinlink_core.meetings import SAMPLED_ONE_IN
 from kinlink_linker.compare import compare
 from kinlink_linker.duck import DuckLimits
 from kinlink_linker.islands import TokenRows, split_rows
-from kinlink_linker.seal import SAMPLED_ONE_IN
 
 if TYPE_CHECKING:
     from kinlink_core.encoding.encode import Column

@@ -65,6 +65,7 @@ def serving(home: Path, settings: LinkerSettings) -> Iterator[RunningServer]:
             settings.policy.sealed_pairs_max,
             settings.policy.linkages_at_once,
             settings.policy.linkages_kept,
+            settings.policy.standing,
         ),
         metrics,
         registries=list(addresses),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from kinlink_core.runtime.cards import Card
 
-    from kinlink_linker.domain import I64, U32, Bools, Ids
+    from kinlink_linker.domain import I64, U16, U32, Bools, Ids
     from kinlink_linker.duck import DuckLimits
     from kinlink_linker.islands import Crowded, IslandSet, Splitter
     from kinlink_linker.peer import RegistryPeer
@@ -64,6 +64,16 @@ class PairIslands:
         return Islands(self.token, self.left_proofs.counts, self.left_proofs.proofs)
 
 
+class Crowds(Protocol):
+    """Who is told which tokens were above their cap, and what they were refined to."""
+
+    def crowded(self, level: int, pass_index: U16, token: Ids) -> None:
+        """Tokens of a level that are above their cap."""
+
+    def refined(self, level: int, pass_index: int, parent: Ids, rows: TokenRows) -> None:
+        """What one registry holds at a level under parent tokens, row by row."""
+
+
 @dataclass(frozen=True)
 class Finder:
     """Finds the proven islands of one linkage."""
@@ -72,6 +82,7 @@ class Finder:
     file: TokenFile
     limits: DuckLimits
     split: Splitter
+    crowds: Crowds | None = None
 
     def find(self) -> list[PairIslands]:
         """Join tokens, refine, prove. Refined tokens are few and are joined here.
@@ -86,7 +97,7 @@ class Finder:
         ):
             self.run.tally.add("islands", index, int(count))
         self.run.federation.check("candidates")
-        return self._prove(islands, codes)
+        return self.prove(islands, codes)
 
     def _fitting(self, codes: dict[str, int]) -> IslandSet:
         caps = [each.cap for each in self.run.schema.passes]
@@ -96,10 +107,12 @@ class Finder:
         found = [split.islands]
         level = 1
         while split.crowded.count:
+            if self.crowds:
+                self.crowds.crowded(level - 1, split.crowded.pass_index, split.crowded.token)
             asked = self._refinable(split.crowded, level)
             if not asked.count:
                 break
-            finer = self._refine(asked, codes, level)
+            finer = self.refine(asked, codes, level)
             present = [codes[name] for name in self.run.federation.present]
             split = split_rows(finer, self.limits, present, caps)
             found.append(split.islands)
@@ -116,35 +129,39 @@ class Finder:
             self.run.tally.add("dropped_over_cap", index, int((of_pass & ~can).sum()))
         return crowded.only(can)
 
-    def _refine(self, crowded: Crowded, codes: dict[str, int], level: int) -> TokenRows:
+    def refine(self, crowded: Crowded, codes: dict[str, int], level: int) -> TokenRows:
+        """What the registries hold at a level under crowded tokens of the level above."""
         rows: list[TokenRows] = []
         asks = list(self._refinements(crowded, codes, level))
         self.run.progress.expect(len(asks))
-        for (code, pass_index), answer in self.run.federation.ask(asks):
+        for (code, pass_index, asked), answer in self.run.federation.ask(asks):
             count = len(answer.parent)
-            rows.append(
-                TokenRows(
-                    np.full(count, code, np.uint8),
-                    np.full(count, pass_index, np.uint16),
-                    answer.handle,
-                    answer.token,
-                )
+            found = TokenRows(
+                np.full(count, code, np.uint8),
+                np.full(count, pass_index, np.uint16),
+                answer.handle,
+                answer.token,
             )
+            rows.append(found)
+            if self.crowds:
+                self.crowds.refined(level, pass_index, asked.token[answer.parent], found)
             self.run.progress.advance()
         return TokenRows.concatenate(rows)
 
     def _refinements(
         self, crowded: Crowded, codes: dict[str, int], level: int
-    ) -> Iterator[Ask[tuple[int, int], Refined]]:
+    ) -> Iterator[Ask[tuple[int, int, Crowded], Refined]]:
         for name, code in codes.items():
             for index in np.unique(crowded.pass_index):
                 held = (crowded.pass_index == index) & (crowded.holders[:, code] > 0)
-                tokens = crowded.token[held]
-                for part in slices_of(len(tokens), TOKENS_REFINED_A_REQUEST):
-                    call = partial(_refine_at, self.run.epoch, int(index), level, tokens[part])
-                    yield Ask(name, (code, int(index)), call)
+                where = np.flatnonzero(held)
+                for part in slices_of(len(where), TOKENS_REFINED_A_REQUEST):
+                    asked = crowded.only(where[part])
+                    call = partial(_refine_at, self.run.epoch, int(index), level, asked.token)
+                    yield Ask(name, (code, int(index), asked), call)
 
-    def _prove(self, islands: IslandSet, codes: dict[str, int]) -> list[PairIslands]:
+    def prove(self, islands: IslandSet, codes: dict[str, int]) -> list[PairIslands]:
+        """Let every two registries prove what they hold in the islands they share."""
         meetings = list(self._meetings(islands, codes))
         cards = {name: each.card for name, each in self.run.federation.descriptions.items()}
         asks = [ask for meeting in meetings for ask in meeting.asks(self.run.epoch, cards)]

@@ -148,6 +148,33 @@ def registries(reach: Reach, *, as_json: bool) -> None:
         show.registries(found)
 
 
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@client_options
+def standing(reach: Reach, *, as_json: bool) -> None:
+    """Show how far standing search is: what it follows, and what waits."""
+    with reach.client() as client:
+        found = client.standing()
+    if as_json:
+        show.json_lines([found])
+    else:
+        show.standing(found)
+
+
+@main.command()
+@click.argument("person_id", metavar="ID")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document a line.")
+@client_options
+def person(reach: Reach, person_id: str, *, as_json: bool) -> None:
+    """Show how a person merged and split, oldest first."""
+    with reach.client() as client:
+        found = client.person_history(person_id)
+    if as_json:
+        show.json_lines(found)
+    else:
+        show.person_history(found)
+
+
 main.add_command(cli_links.links)
 main.add_command(cli_model.model)
 main.add_command(audit_group(lambda home, anchor: check_log(home / AUDIT_FILE, anchor)))

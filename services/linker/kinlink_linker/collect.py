@@ -43,6 +43,23 @@ class Collected:
     last_sequence: int
 
 
+@dataclass(frozen=True)
+class OpenedFeed:
+    """A feed that told its header, and from where it is read."""
+
+    after: FeedPosition
+    header: FeedHeader
+    stream: Iterator[FeedHeader | FeedRows]
+
+    @classmethod
+    def of(
+        cls, peer: RegistryPeer, epoch: str, after: FeedPosition, wait_seconds: float
+    ) -> OpenedFeed:
+        """Ask for what comes after a position, and wait up to so long for something."""
+        stream = peer.feed(epoch, after.feed_id, after.sequence, wait_seconds)
+        return cls(after, _header(stream), stream)
+
+
 class FeedReader:
     """Reads one registry's feed of one epoch into its token file."""
 
@@ -64,6 +81,19 @@ class FeedReader:
         self._progress = progress
         self._events = 0
         self._retired = 0
+
+    def take(self, opened: OpenedFeed) -> Collected:
+        """Store what a feed that was opened elsewhere tells, unless another job read on meanwhile.
+
+        Raises:
+            KinlinkError: the stream was cut; what came before is stored.
+        """
+        last = opened.after.sequence
+        with self._file.feed_lock(self._peer.name):
+            if self._file.position(self._peer.name) == opened.after:
+                last = self._take(opened.stream, opened.header, opened.after)
+        position = self._file.position(self._peer.name).sequence
+        return Collected(self._events, self._retired, position, max(last, position))
 
     def sync(self) -> Collected:
         """Read to the end of the feed; a cut stream is resumed while it makes progress.
@@ -99,11 +129,11 @@ class FeedReader:
 
     def _read(self, position: FeedPosition) -> int:
         stream = self._peer.feed(self._epoch, position.feed_id, position.sequence)
-        header = next(stream, None)
-        if not isinstance(header, FeedHeader):
-            raise _broken("the feed does not begin with its header")
-        if header.rows > FEED_ROWS_MAX:
-            raise _broken(f"the feed declares more than {FEED_ROWS_MAX} events")
+        return self._take(stream, _header(stream), position)
+
+    def _take(
+        self, stream: Iterator[FeedHeader | FeedRows], header: FeedHeader, position: FeedPosition
+    ) -> int:
         after = position.sequence
         if header.reset or header.feed_id != position.feed_id:
             if position.feed_id and not header.reset:
@@ -125,6 +155,15 @@ class FeedReader:
         self._file.apply(self._peer.name, feed_id, batch)
         self._events += len(batch.sequence)
         self._retired += len(gone)
+
+
+def _header(stream: Iterator[FeedHeader | FeedRows]) -> FeedHeader:
+    header = next(stream, None)
+    if not isinstance(header, FeedHeader):
+        raise _broken("the feed does not begin with its header")
+    if header.rows > FEED_ROWS_MAX:
+        raise _broken(f"the feed declares more than {FEED_ROWS_MAX} events")
+    return header
 
 
 def _batches(

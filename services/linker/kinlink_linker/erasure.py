@@ -65,6 +65,10 @@ class Eraser:
                 "DELETE FROM outbox WHERE registry = ? AND subject IN (SELECT subject FROM gone)",
                 [registry],
             )
+            cursor.execute(
+                "DELETE FROM former WHERE registry = ? AND subject IN (SELECT subject FROM gone)",
+                [registry],
+            )
             cursor.unregister("gone")
             cursor.execute("DROP TABLE doomed")
         return len(doomed)

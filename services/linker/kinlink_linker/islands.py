@@ -79,8 +79,8 @@ class Crowded:
         """How many tokens there are."""
         return len(self.pass_index)
 
-    def only(self, which: Bools) -> Crowded:
-        """The tokens of a mask."""
+    def only(self, which: Bools | I64) -> Crowded:
+        """The tokens of a mask, or at some positions."""
         return Crowded(self.pass_index[which], self.token[which], self.holders[which])
 
 

@@ -11,37 +11,37 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-from kinlink_core.encoding.schema import LinkType
 
 from kinlink_linker.assess import Linked, assess
+from kinlink_linker.board import Board, CrowdsOnBoard
 from kinlink_linker.candidates import Finder
 from kinlink_linker.chance import chance_levels
 from kinlink_linker.disclose import Discloser
 from kinlink_linker.exchange import exchange_decisions
 from kinlink_linker.federation import Ask
-from kinlink_linker.links import LinkRule, ScoredPairs, probability_of
+from kinlink_linker.kept import Kept
+from kinlink_linker.links import rule_of
 from kinlink_linker.model import Model
 from kinlink_linker.patterns import patterns_of
 from kinlink_linker.publish import Publisher
 from kinlink_linker.seal import Sealer
 from kinlink_linker.sieve import Siever
+from kinlink_linker.weigh import by_pass, weigh
 
 if TYPE_CHECKING:
-    from kinlink_core.encoding.schema import Schema
-
     from kinlink_linker.candidates import PairIslands
     from kinlink_linker.collect import Collected
-    from kinlink_linker.domain import I64, U8, LinkageOrder
+    from kinlink_linker.domain import U8, LinkageOrder
     from kinlink_linker.engine import Engine
     from kinlink_linker.link_writer import LinkWriter
-    from kinlink_linker.links import FoundLinks
+    from kinlink_linker.links import FoundLinks, ScoredPairs
     from kinlink_linker.peer import RegistryPeer
     from kinlink_linker.quality import Quality
     from kinlink_linker.run import Run
-    from kinlink_linker.score import Scores
     from kinlink_linker.scorer import Scorer
     from kinlink_linker.seal import ComparedPairs
     from kinlink_linker.sieve import CandidatePairs
+    from kinlink_linker.standing import Standing
     from kinlink_linker.state_tables import ModelTable
     from kinlink_linker.store import Store
     from kinlink_linker.sync import Synchroniser
@@ -62,6 +62,7 @@ class Workshop:
     models: ModelTable
     sealed_pairs_max: int
     engine: Engine
+    standing: Standing
 
 
 @dataclass
@@ -80,11 +81,16 @@ class Result:
 class Job:
     """Runs one linkage. Its `run` and `result` may be read meanwhile."""
 
-    def __init__(self, shop: Workshop, order: LinkageOrder, run: Run) -> None:
+    def __init__(
+        self, shop: Workshop, order: LinkageOrder, run: Run, *, again: bool = False
+    ) -> None:
+        """`again`: a linkage that ended is brought up to date, with the model that it had."""
         self.run = run
         self.result = Result()
         self._shop = shop
         self._order = order
+        self._again = again
+        self._board = Board()
 
     def work(self) -> None:
         """Link; raises a `KinlinkError` if the linkage fails or is cancelled."""
@@ -92,45 +98,48 @@ class Job:
         model = self._loaded_model()
         with stage("connect"):
             run.epoch = self._shop.sync.connect(run.federation)
-        with self._shop.sync.files.borrowed(run.epoch) as file:
-            with stage("collect"):
-                self._collect(file)
-            with stage("candidates"):
-                islands = self._find(file)
-        with stage("sieve"):
-            candidates = self._sieve(islands)
-        with stage("chance"):
-            chance = self._chance(model)
-        with stage("seal"):
-            compared = self._seal(candidates)
-        with stage("score"), self._shop.engine.scorer() as scorer:
-            model = model or self._train(scorer, compared, chance)
-            scored = self._score(scorer, compared, model)
-        with stage("disclose"):
-            found = Discloser(run).disclose(scored, self._rule())
-            run.federation.check("disclose")
-            self.result.quality = self._assess(compared, model, found)
-        with stage("persons"):
-            self._write(found)
-        with stage("publish"):
-            Publisher(run, self._shop.store).publish(found)
-            self._shop.sync.deliver(run.federation)
+        standing = self._shop.standing
+        with standing.changes_kept_for(self):
+            with self._shop.sync.files.borrowed(run.epoch) as file:
+                with stage("collect"):
+                    self._collect(file)
+                # What the candidates do not hold yet is looked at afterwards.
+                standing.changes_from_now(self)
+                with stage("candidates"):
+                    islands = self._find(file)
+            with stage("sieve"):
+                candidates = self._sieve(islands)
+            with stage("chance"):
+                chance = self._chance(model)
+            with stage("seal"):
+                compared = self._seal(candidates)
+            with stage("score"), self._shop.engine.scorer() as scorer:
+                model = model or self._train(scorer, compared, chance)
+                scored = self._score(scorer, compared, model)
+            with stage("disclose"):
+                found = Discloser(run).disclose(scored, rule_of(self._order, run.schema))
+                run.federation.check("disclose")
+                self.result.quality = self._assess(compared, model, found)
+            with standing.turn():
+                with stage("persons"):
+                    told = self._write(found)
+                if standing.enabled:
+                    standing.take_over(self, self._kept(found, model))
+            with stage("publish"):
+                Publisher(run, self._shop.store).publish(found, told)
+                self._shop.sync.deliver(run.federation)
 
-    @staticmethod
-    def threshold(order: LinkageOrder, schema: Schema) -> float:
-        """The threshold that an order comes to, as a probability."""
-        if order.threshold.weight is not None:
-            return probability_of(order.threshold.weight)
-        if order.threshold.probability is not None:
-            return order.threshold.probability
-        return schema.threshold_probability
-
-    def _rule(self) -> LinkRule:
-        one_to_one = self.run.schema.link_type is LinkType.ONE_TO_ONE
-        if self._order.threshold.weight is not None:
-            return LinkRule(self._order.threshold.weight, one_to_one)
-        probability = self.threshold(self._order, self.run.schema)
-        return LinkRule.from_probability(probability, one_to_one=one_to_one)
+    def _kept(self, found: list[FoundLinks], model: Model) -> Kept:
+        for each in found:
+            self._board.put(each)
+        return Kept(
+            self.run.linkage_id,
+            self.run.epoch,
+            self._order,
+            model,
+            self._board,
+            whole=not self.run.federation.missing,
+        )
 
     def _loaded_model(self) -> Model | None:
         if not self._order.model:
@@ -156,7 +165,10 @@ class Job:
         self.run.progress.advance(events)
 
     def _find(self, file: TokenFile) -> list[PairIslands]:
-        islands = Finder(self.run, file, self._shop.sync.limits, self._shop.engine.split).find()
+        crowds = CrowdsOnBoard(self._board) if self._shop.standing.enabled else None
+        islands = Finder(
+            self.run, file, self._shop.sync.limits, self._shop.engine.split, crowds
+        ).find()
         self.run.federation.check("candidates")
         return islands
 
@@ -182,7 +194,7 @@ class Job:
     def _train(self, scorer: Scorer, compared: list[ComparedPairs], chance: U8) -> Model:
         levels = {
             self.run.schema.passes[index].id: _learnt_from(of_pass)
-            for index, of_pass in _by_pass(compared).items()
+            for index, of_pass in by_pass(compared).items()
         }
         return scorer.train(self.run.schema, levels, chance, self._training)
 
@@ -195,24 +207,9 @@ class Job:
         self, scorer: Scorer, compared: list[ComparedPairs], model: Model
     ) -> list[ScoredPairs]:
         self.result.em_iterations = model.em_iterations
-        self._shop.models.save(self.run.linkage_id, model.to_json())
-        grouped: dict[tuple[str, str], list[ScoredPairs]] = {}
-        for index, of_pass in sorted(_by_pass(compared).items()):
-            self.run.federation.check_cancelled()
-            kept = scorer.score(
-                self.run.schema,
-                model,
-                self.run.schema.passes[index].id,
-                np.concatenate([pairs.levels for pairs in of_pass]),
-                self.run.schema.disclosure_floor_probability,
-            )
-            starts = np.cumsum([0, *(pairs.count for pairs in of_pass)])
-            cuts = np.searchsorted(kept.rows, starts)
-            for number, pairs in enumerate(of_pass):
-                part = slice(cuts[number], cuts[number + 1])
-                scored = _scored(pairs, kept.rows[part] - starts[number], kept.scores.part(part))
-                grouped.setdefault((pairs.left, pairs.right), []).append(scored)
-        return [ScoredPairs.concatenate(parts) for _, parts in sorted(grouped.items())]
+        if not self._again:
+            self._shop.models.save(self.run.linkage_id, model.to_json())
+        return weigh(self.run, scorer, compared, model)
 
     def _assess(
         self, compared: list[ComparedPairs], model: Model, found: list[FoundLinks]
@@ -220,10 +217,20 @@ class Job:
         federation = self.run.federation
         patterns = patterns_of(self.run.schema, model, compared, federation.pairs())
         records = {name: each.records for name, each in federation.descriptions.items()}
-        linked = Linked(found, self._rule().weight_min, records)
+        linked = Linked(found, rule_of(self._order, self.run.schema).weight_min, records)
         return assess(self.run.schema, patterns, self.run.tally.snapshot(), linked)
 
-    def _write(self, found: list[FoundLinks]) -> None:
+    def _write(self, found: list[FoundLinks]) -> frozenset[str] | None:
+        """Store the links; the ones that registries have to hear of, None if all."""
+        if self._again:
+            return self._shop.writer.update(
+                self.run.linkage_id,
+                self.run.epoch,
+                found,
+                covered=self.run.federation.pairs(),
+                fallen=None,
+                rule=rule_of(self._order, self.run.schema),
+            ).told
         written = self._shop.writer.write(
             self.run.linkage_id,
             self.run.epoch,
@@ -235,6 +242,7 @@ class Job:
         self.result.links = written.links
         self.result.persons = written.persons
         self.result.lost_links = written.lost
+        return None
 
 
 def _learnt_from(of_pass: list[ComparedPairs]) -> U8:
@@ -243,25 +251,3 @@ def _learnt_from(of_pass: list[ComparedPairs]) -> U8:
     if sum(map(len, sample)) < SAMPLE_MIN:
         sample = [pairs.levels for pairs in of_pass]
     return np.concatenate(sample)
-
-
-def _by_pass(compared: list[ComparedPairs]) -> dict[int, list[ComparedPairs]]:
-    found: dict[int, list[ComparedPairs]] = {}
-    for pairs in compared:
-        found.setdefault(pairs.pass_index, []).append(pairs)
-    return found
-
-
-def _scored(pairs: ComparedPairs, rows: I64, scores: Scores) -> ScoredPairs:
-    return ScoredPairs(
-        pairs.left,
-        pairs.right,
-        np.full(len(rows), pairs.pass_index, np.uint16),
-        pairs.left_handle[rows],
-        pairs.right_handle[rows],
-        pairs.left_tag[rows],
-        pairs.right_tag[rows],
-        pairs.levels[rows],
-        scores.weight,
-        scores.probability,
-    )

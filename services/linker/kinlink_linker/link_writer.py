@@ -9,7 +9,7 @@ links it had.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +17,8 @@ import pyarrow as pa
 from kinlink_linker import duck
 from kinlink_linker.domain import DECIDING, Verdict, packed, utc_now
 from kinlink_linker.linkage_table import stored_time
-from kinlink_linker.person_table import rename_all, rename_some
+from kinlink_linker.one_to_one import decide_anew
+from kinlink_linker.person_table import persons_of, rename_all, rename_some
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from kinlink_linker.domain import U8
-    from kinlink_linker.links import FoundLinks
+    from kinlink_linker.links import FoundLinks, LinkRule
     from kinlink_linker.store import Store
 
 _INSERT: Final = """
@@ -75,6 +76,49 @@ DELETE FROM link WHERE NOT standing AND linkage_id NOT IN (
   SELECT id FROM linkage ORDER BY created_at DESC LIMIT ?
 ) AND linkage_id <> ?
 """
+
+
+# Found links that are not stored just so already.
+_CHANGED: Final = """
+SELECT link_id FROM found ANTI JOIN (
+  SELECT link_id, weight, above, pass_id, levels FROM link
+  WHERE standing AND linkage_id = $linkage_id
+) AS same USING (link_id, weight, above, pass_id, levels)
+ORDER BY link_id
+"""
+_NOT_FOUND: Final = """
+SELECT link_id FROM link JOIN covered USING (registry_l, registry_r)
+WHERE standing AND link_id NOT IN (SELECT link_id FROM found)
+"""
+# A decided link stands whatever is found: its pair is not sealed again.
+_FALLING: Final = """
+SELECT link_id FROM link LEFT JOIN verdict USING (link_id)
+WHERE standing AND link_id IN (SELECT unnest($links::VARCHAR[]))
+  AND NOT coalesce(list_contains($deciding, verdict.verdict), false)
+"""
+_TOLD: Final = """
+INSERT INTO outbox
+WITH lost AS (
+  SELECT * FROM link WHERE standing AND link_id IN (SELECT unnest($links::VARCHAR[]))
+)
+SELECT registry_l, link_id, epoch, subject_l, registry_r, subject_r, true, $now FROM lost
+UNION ALL
+SELECT registry_r, link_id, epoch, subject_r, registry_l, subject_l, true, $now FROM lost
+"""
+# It is no link of its linkage any more, and can still be asked for until the next one is pruned.
+_FALLEN: Final = """
+UPDATE link SET standing = false, linkage_id = ''
+WHERE standing AND link_id IN (SELECT unnest($links::VARCHAR[]))
+"""
+
+
+@dataclass(frozen=True)
+class Updated:
+    """What changed of a linkage's links: `told` are the links its registries have to hear of."""
+
+    changed: int
+    fallen: int
+    told: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -134,6 +178,80 @@ class LinkWriter:
             disclosed, links, persons = duck.rows(cursor, _COUNT, [linkage_id])[0]
         return Written(disclosed, links, persons, lost // 2)
 
+    def update(
+        self,
+        linkage_id: str,
+        epoch: str,
+        found: Sequence[FoundLinks],
+        *,
+        covered: Sequence[tuple[str, str]],
+        fallen: Sequence[str] | None,
+        rule: LinkRule,
+    ) -> Updated:
+        """Bring the standing links of a linkage up to date, and the persons they touch.
+
+        Args:
+            linkage_id: the linkage that stands.
+            epoch: the epoch of its subject ids.
+            found: links that are new or found again.
+            covered: the pairs of registries that were seen through.
+            fallen: links that stand no longer unless they are found; None: all of `covered`.
+            rule: when a pair is a link.
+        """
+        now = stored_time(utc_now())
+        names = {"linkage_id": linkage_id, "epoch": epoch, "now": now}
+        deciding = [each.value for each in DECIDING]
+        with self._store.writing() as cursor:
+            cursor.register("found", _table(found, self._pass_ids))
+            everything = fallen is None
+            if fallen is None:
+                _cover(cursor, covered)
+                fallen = _column(cursor, _NOT_FOUND)
+                cursor.execute("DROP TABLE covered")
+            known = set(_column(cursor, "SELECT link_id FROM found"))
+            falling = _column(
+                cursor,
+                _FALLING,
+                {"links": [each for each in fallen if each not in known], "deciding": deciding},
+            )
+            changed = _column(cursor, _CHANGED, {"linkage_id": linkage_id})
+            persons = [] if everything else persons_of(cursor, [*falling, *changed])
+            cursor.execute(_TOLD, {"links": falling, "now": now})
+            cursor.execute(_FALLEN, {"links": falling})
+            cursor.execute(
+                "DELETE FROM link WHERE standing AND link_id IN (SELECT unnest(?::VARCHAR[]))",
+                [changed],
+            )
+            cursor.execute(
+                f"{_INSERT} AND list_contains($changed, link_id)", {**names, "changed": changed}
+            )
+            cursor.execute(
+                f"{_STAND} AND link_id IN (SELECT unnest(?::VARCHAR[]))",
+                [linkage_id, changed],
+            )
+            cursor.unregister("found")
+            if changed:
+                cursor.execute(_FOUND_AGAIN)
+            turned: list[str] = []
+            if rule.one_to_one and not everything:
+                turned = decide_anew(cursor, rule, [*falling, *changed])
+            if everything:
+                renamed = rename_all(cursor, linkage_id)
+            else:
+                persons += persons_of(cursor, turned)
+                renamed = rename_some(cursor, linkage_id, persons, [*changed, *turned])
+        return Updated(len(changed), len(falling), frozenset([*changed, *turned, *renamed]))
+
+    def decided(self) -> bool:
+        """Whether any verdict stands that keeps a pair from being sealed."""
+        with self._store.reading() as cursor:
+            found = duck.rows(
+                cursor,
+                "SELECT 1 FROM verdict WHERE list_contains(?, verdict) LIMIT 1",
+                [[each.value for each in DECIDING]],
+            )
+        return bool(found)
+
     def decide(self, link_id: str, verdict: Verdict, reason: str, decided_by: str) -> None:
         """Record a verdict, let links and persons follow it, and queue it for both registries."""
         with self._store.writing() as cursor:
@@ -163,6 +281,10 @@ def queue_verdict(cursor: duckdb.DuckDBPyConnection, link_id: str) -> None:
         """,
         {"id": link_id, "now": stored_time(utc_now())},
     )
+
+
+def _column(cursor: duckdb.DuckDBPyConnection, sql: str, names: Any = None) -> list[str]:
+    return [row[0] for row in duck.rows(cursor, sql, names)]
 
 
 def _cover(cursor: duckdb.DuckDBPyConnection, covered: Sequence[tuple[str, str]]) -> None:
@@ -197,7 +319,7 @@ def _part(found: FoundLinks, pass_ids: Sequence[str]) -> pa.Table:
     passes = pa.array(pass_ids, pa.string()).take(pa.array(found.pass_index.astype(np.int64)))
     return pa.table(
         [
-            pa.array(found.ids, pa.string()),
+            pa.array(found.ids(), pa.string()),
             pa.array([found.left] * rows, pa.string()),
             _blobs(packed(found.left_subject)),
             pa.array([found.right] * rows, pa.string()),

@@ -67,6 +67,18 @@ class LinkageTable:
             )
         return [_from_json(body) for (body,) in found]
 
+    def standing(self) -> Linkage | None:
+        """The last linkage that came to a result; its links stand."""
+        states = [LinkageState.SUCCEEDED.value, LinkageState.PARTIAL.value]
+        with self._store.reading() as cursor:
+            found = duck.rows(
+                cursor,
+                "SELECT body FROM linkage WHERE list_contains(?, state)"
+                " ORDER BY created_at DESC LIMIT 1",
+                [states],
+            )
+        return _from_json(found[0][0]) if found else None
+
     def unfinished(self) -> list[Linkage]:
         """Linkages that were saved as pending or running."""
         states = [state.value for state in LinkageState if not state.ended]

@@ -29,6 +29,7 @@ from kinlink_linker.active import INTERRUPTED, Active, failed
 from kinlink_linker.domain import Linkage, LinkageState, utc_now
 from kinlink_linker.federation import REGISTRIES_MIN, Federation
 from kinlink_linker.job import Job
+from kinlink_linker.links import threshold_of
 from kinlink_linker.model import Model
 from kinlink_linker.peer import Errand
 from kinlink_linker.progress import Progress, Tally
@@ -107,7 +108,7 @@ class Linkages:
             state=LinkageState.PENDING,
             order=order,
             created_at=utc_now(),
-            threshold_probability=Job.threshold(order, self._schema),
+            threshold_probability=threshold_of(order, self._schema),
         )
         active = Active(linkage)
         self._admit(active)

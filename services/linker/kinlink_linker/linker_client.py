@@ -127,6 +127,16 @@ class LinkerClient:
         """One link with its evidence."""
         return self._call(self._stub.GetLink, pb.GetLinkRequest(id=link_id))
 
+    def standing(self) -> Document:
+        """How far standing search is."""
+        return self._call(self._stub.GetStanding, pb.GetStandingRequest())
+
+    def person_history(self, person_id: str) -> list[Document]:
+        """What happened to a person, oldest first."""
+        request = pb.ListPersonHistoryRequest(person_id=person_id)
+        found: list[Document] = self._call(self._stub.ListPersonHistory, request)["changes"]
+        return found
+
     def model(self, name: str) -> Document:
         """A model by name, or the newest."""
         return self._call(self._stub.GetModel, pb.GetModelRequest(name=name))

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 from kinlink_core.encoding.keys import lp
+from kinlink_core.encoding.schema import LinkType
 
 from kinlink_linker.domain import as_bytes, packed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from kinlink_linker.domain import F64, I64, U8, U16, Bools, Ids
+    from kinlink_core.encoding.schema import Schema
+
+    from kinlink_linker.domain import F64, I64, U8, U16, Bools, Ids, LinkageOrder
 
 LINK_ID_BYTES = 16
 
@@ -95,9 +98,12 @@ class FoundLinks:
         """How many there are."""
         return len(self.weight)
 
-    @cached_property
     def ids(self) -> list[str]:
         """The link id of every row."""
+        return self._ids
+
+    @cached_property
+    def _ids(self) -> list[str]:
         lefts, rights = as_bytes(self.left_subject), as_bytes(self.right_subject)
         return [
             link_id(self.left, one, self.right, other)
@@ -117,12 +123,38 @@ class LinkRule:
         """The rule of a threshold given as a probability; 1 - 2^-(w) is monotone in w."""
         return cls(weight_of(probability), one_to_one)
 
-    def linked(self, left: Ids, right: Ids, weight: F64) -> Bools:
-        """Which of some subject pairs, best first, are links."""
+    def linked(
+        self, left: Ids, right: Ids, weight: F64, names: Callable[[], Sequence[str]]
+    ) -> Bools:
+        """Which of some subject pairs of two registries are links.
+
+        One to one takes them best first, of equals the one whose link id, which `names` gives, is
+        smaller: so the same pairs give the same links in whatever order they were found.
+        """
         above: Bools = weight >= self.weight_min
         if not self.one_to_one:
             return above
-        return above & _greedy(left, right, above)
+        order = np.lexsort((np.array(names(), np.str_), -weight))
+        kept = np.zeros(len(above), bool)
+        kept[order] = _greedy(left[order], right[order], above[order])
+        return kept
+
+
+def threshold_of(order: LinkageOrder, schema: Schema) -> float:
+    """The threshold that an order comes to, as a probability."""
+    if order.threshold.weight is not None:
+        return probability_of(order.threshold.weight)
+    if order.threshold.probability is not None:
+        return order.threshold.probability
+    return schema.threshold_probability
+
+
+def rule_of(order: LinkageOrder, schema: Schema) -> LinkRule:
+    """When a disclosed pair is a link, by an order."""
+    one_to_one = schema.link_type is LinkType.ONE_TO_ONE
+    if order.threshold.weight is not None:
+        return LinkRule(order.threshold.weight, one_to_one)
+    return LinkRule.from_probability(threshold_of(order, schema), one_to_one=one_to_one)
 
 
 def weight_of(probability: float) -> float:
@@ -154,7 +186,7 @@ def merge(scored: ScoredPairs, left_subject: Ids, right_subject: Ids, rule: Link
     chosen = np.sort(first)
     best = scored.take(chosen)
     lefts, rights = left_subject[chosen], right_subject[chosen]
-    return FoundLinks(
+    found = FoundLinks(
         scored.left,
         scored.right,
         lefts,
@@ -165,8 +197,9 @@ def merge(scored: ScoredPairs, left_subject: Ids, right_subject: Ids, rule: Link
         best.levels,
         best.weight,
         best.probability,
-        rule.linked(lefts, rights, best.weight),
+        np.zeros(len(chosen), bool),
     )
+    return replace(found, linked=rule.linked(lefts, rights, best.weight, found.ids))
 
 
 def link_id(left: str, left_subject: bytes, right: str, right_subject: bytes) -> str:

@@ -49,4 +49,12 @@ CREATE TABLE registry (
 # Why a registry is refused, in a sentence.
 _V2: Final = "ALTER TABLE registry ADD COLUMN detail VARCHAR DEFAULT ''"
 
-MIGRATIONS: Final = (_V1, _V2)
+# Who a subject was before it left a person or was moved to another: so that an undone split or an
+# update that comes in two steps gives back the same id.
+_V3: Final = """
+CREATE TABLE former (
+  registry VARCHAR NOT NULL, subject BLOB NOT NULL, person_id VARCHAR NOT NULL
+);
+"""
+
+MIGRATIONS: Final = (_V1, _V2, _V3)

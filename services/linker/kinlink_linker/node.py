@@ -25,6 +25,7 @@ from kinlink_linker.outbox import Outbox
 from kinlink_linker.peer import Errand
 from kinlink_linker.person_table import PersonTable
 from kinlink_linker.registry_watch import RegistryWatch
+from kinlink_linker.standing import Standing
 from kinlink_linker.state_tables import ModelTable, RegistryTable
 from kinlink_linker.store import Store
 from kinlink_linker.sync import Synchroniser
@@ -60,6 +61,7 @@ class NodeLimits:
     sealed_pairs_max: int
     linkages_at_once: int
     linkages_kept: int
+    standing: bool = False
 
 
 @dataclass(frozen=True)
@@ -114,17 +116,29 @@ class Node:
             verify_card=verify_card,
             journal=journal,
         )
-        self.linkages = Linkages(
-            Workshop(
-                self.sync,
-                self._store,
-                self._writer,
-                self.models,
-                limits.sealed_pairs_max,
-                engine or DuckEngine(),
-            ),
+        self.standing = Standing(
             schema,
-            LinkageTable(self._store),
+            metrics,
+            registries,
+            dial,
+            enabled=limits.standing,
+            stock=self._job_metrics.stock,
+        )
+        self._files.listener = self.standing.note
+        self._table = LinkageTable(self._store)
+        self._shop = Workshop(
+            self.sync,
+            self._store,
+            self._writer,
+            self.models,
+            limits.sealed_pairs_max,
+            engine or DuckEngine(),
+            self.standing,
+        )
+        self.linkages = Linkages(
+            self._shop,
+            schema,
+            self._table,
             self._job_metrics,
             registries=registries,
             dial=dial,
@@ -141,11 +155,13 @@ class Node:
         self._job_metrics.stock()
         self._sync_seconds = sync_seconds
         self._rounds.start()
+        self.standing.start(self._shop, self._table.standing())
 
     def stop(self, seconds: float) -> None:
         """End linkages and rounds, then close the stores."""
         self._stopping.set()
         self.linkages.stop(seconds)
+        self.standing.stop()
         if self._rounds.is_alive():
             self._rounds.join(seconds)
         self._files.close()

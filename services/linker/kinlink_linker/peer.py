@@ -201,9 +201,9 @@ class RegistryPeer(Protocol):
         """Ask for identity, profiles and feed position."""
 
     def feed(
-        self, epoch: str, feed_id: str, after_sequence: int
+        self, epoch: str, feed_id: str, after_sequence: int, wait_seconds: float = 0
     ) -> Iterator[FeedHeader | FeedRows]:
-        """Stream the header and then the events after a position."""
+        """Stream the header and then the events after a position; where there is none, wait."""
 
     def prove(self, epoch: str, partner: Card, pass_index: int, tokens: Ids) -> Proofs:
         """Ask for membership proofs of tokens that a partner shares, for that partner."""

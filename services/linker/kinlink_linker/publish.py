@@ -16,7 +16,7 @@ from kinlink_linker.federation import Ask
 from kinlink_linker.peer import Publication
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from kinlink_linker.links import FoundLinks
     from kinlink_linker.peer import RegistryPeer
@@ -34,6 +34,7 @@ LEFT JOIN verdict ON verdict.link_id = link.link_id
 LEFT JOIN member ON member.registry = link.registry_l AND member.subject = link.subject_l
 WHERE link.linkage_id = ? AND (link.registry_l = ? OR link.registry_r = ?)
 """
+_ONLY: Final = " AND list_contains(?, link.link_id)"
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,17 @@ class Publisher:
     run: Run
     store: Store
 
-    def publish(self, found: Sequence[FoundLinks]) -> None:
-        """Publish to every registry that is still here; one that fails is lost to the linkage."""
+    def publish(self, found: Sequence[FoundLinks], only: Collection[str] | None = None) -> None:
+        """Publish to every registry that is still here; one that fails is lost to the linkage.
+
+        Args:
+            found: the links whose handles are told.
+            only: the links that are published; None: all of the linkage.
+        """
         asks: list[Ask[str, int]] = []
         missing = tuple(each.name for each in self.run.federation.missing)
         for name in self.run.federation.present:
-            publications = list(self._of(name, found))
+            publications = list(self._of(name, found, only))
             self.run.progress.expect(len(publications))
             for start in range(0, len(publications), PUBLICATIONS_A_REQUEST):
                 batch = publications[start : start + PUBLICATIONS_A_REQUEST]
@@ -57,10 +63,17 @@ class Publisher:
         for _, count in self.run.federation.ask(asks):
             self.run.progress.advance(count)
 
-    def _of(self, registry: str, found: Sequence[FoundLinks]) -> Iterator[Publication]:
+    def _of(
+        self, registry: str, found: Sequence[FoundLinks], only: Collection[str] | None
+    ) -> Iterator[Publication]:
         handles = _handles(registry, found)
+        sql = _LINKS
+        parameters: list[Any] = [self.run.linkage_id, registry, registry]
+        if only is not None:
+            sql += _ONLY
+            parameters.append(sorted(only))
         with self.store.reading() as cursor:
-            rows = duck.rows(cursor, _LINKS, [self.run.linkage_id, registry, registry])
+            rows = duck.rows(cursor, sql, parameters)
         for row in rows:
             yield _publication(row, registry, handles.get(row[0], (b"", b"")))
 
@@ -74,7 +87,7 @@ def _handles(registry: str, found: Sequence[FoundLinks]) -> dict[str, tuple[byte
         own, other = as_bytes(each.left_handle), as_bytes(each.right_handle)
         if registry == each.right:
             own, other = other, own
-        handles.update(zip(each.ids, zip(own, other, strict=True), strict=True))
+        handles.update(zip(each.ids(), zip(own, other, strict=True), strict=True))
     return handles
 
 

@@ -35,9 +35,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+from kinlink_core.meetings import SAMPLED_ONE_IN
 
 from kinlink_linker.arrays import summed
-from kinlink_linker.seal import SAMPLED_ONE_IN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -119,6 +119,7 @@ class GrpcRegistryPeer:
         self._lock = threading.Lock()
         self._count_lock = threading.Lock()
         self._closed = threading.Event()
+        self._idle_seconds = idle_seconds
         self._guard = IdleGuard(idle_seconds)
 
     @property
@@ -158,11 +159,16 @@ class GrpcRegistryPeer:
         )
 
     def feed(
-        self, epoch: str, feed_id: str, after_sequence: int
+        self, epoch: str, feed_id: str, after_sequence: int, wait_seconds: float = 0
     ) -> Iterator[FeedHeader | FeedRows]:
-        """Stream the header and then the events after a position."""
+        """Stream the header and then the events after a position; where there is none, wait."""
+        # A wait must end before it is taken for silence.
+        wait_seconds = min(wait_seconds, self._idle_seconds / 2)
         request = pb.StreamTokensRequest(
-            epoch=epoch, feed_id=feed_id, after_sequence=after_sequence
+            epoch=epoch,
+            feed_id=feed_id,
+            after_sequence=after_sequence,
+            wait_milliseconds=int(wait_seconds * 1_000),
         )
         stream = wire.read_stream(
             self._stream(self._stub.StreamTokens, request, FEED_SECONDS), wire.TokenRows.read

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from kinlink_core.encoding.seal import SealedBatch, SealedColumn
 from kinlink_core.errors import QuotaError, Reason
+from kinlink_core.meetings import SAMPLED_ONE_IN
 from kinlink_core.wire import Refusal
 
 from kinlink_linker.arrays import slices_of
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 
 # Handles and islands of a request stay well below the 1 MiB of a message.
 PAIRS_A_REQUEST = 4_096
-SAMPLED_ONE_IN = 16
 # Both sides of a few chunks are in flight at once.
 CHUNKS_AHEAD = 4
 

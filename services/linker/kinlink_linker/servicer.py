@@ -6,20 +6,18 @@ import json
 import math
 import re
 import threading
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from google.protobuf.timestamp_pb2 import Timestamp
 from kinlink.linker.v1 import linker_pb2 as pb
 from kinlink.linker.v1 import linker_pb2_grpc
-from kinlink.registry.v1 import registry_pb2
 from kinlink_core.errors import InvalidInputError, KinlinkError, QuotaError, Reason
 from kinlink_core.runtime.identity import Role
 from kinlink_core.runtime.interceptor import caller
 from kinlink_core.runtime.purpose import PURPOSE_DEFAULT, check_purpose
 from kinlink_core.runtime.server import Service
 
-from kinlink_linker.domain import LinkageOrder, Threshold, Verdict
+from kinlink_linker.domain import LinkageOrder, Threshold
 from kinlink_linker.link_query import (
     LinkFilter,
     LinkOrder,
@@ -28,13 +26,19 @@ from kinlink_linker.link_query import (
     page_size,
     token_fault,
 )
+from kinlink_linker.messages import (
+    VERDICTS,
+    link_message,
+    linkage_message,
+    registry_message,
+    stamp,
+)
 from kinlink_linker.model import MODEL_BYTES_MAX, Model
 from kinlink_linker.quality_servicer import quality_message
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from kinlink_linker.domain import Link, Linkage, RegistryStatus
     from kinlink_linker.journal import Journal
     from kinlink_linker.node import Node
 
@@ -54,6 +58,8 @@ POLICY: Final = {
     "ListLinks": _READERS,
     "GetLink": _READERS,
     "StreamLinks": _READERS,
+    "GetStanding": _READERS,
+    "ListPersonHistory": _READERS,
     # Only the gateway knows which analyst decides.
     "DecideLink": frozenset({Role.GATEWAY}),
     "GetModel": _READERS,
@@ -67,12 +73,6 @@ _ORDERS: Final = {
     pb.LINK_ORDER_WEIGHT_ASC: LinkOrder.WEIGHT_ASC,
     pb.LINK_ORDER_CREATED_DESC: LinkOrder.CREATED_DESC,
 }
-_VERDICTS: Final = {
-    registry_pb2.VERDICT_CONFIRMED: Verdict.CONFIRMED,
-    registry_pb2.VERDICT_REJECTED: Verdict.REJECTED,
-    registry_pb2.VERDICT_UNSURE: Verdict.UNSURE,
-}
-_VERDICT_NUMBERS: Final = {verdict: number for number, verdict in _VERDICTS.items()}
 # A linkage's own model is named by its id; other names cannot be mistaken for one.
 _MODEL_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
@@ -97,7 +97,7 @@ class LinkerServicer(linker_pb2_grpc.LinkerServiceServicer):
     ) -> pb.ListRegistriesResponse:
         """All registries as they were last seen."""
         return pb.ListRegistriesResponse(
-            registries=[_registry(status) for status in self._node.watch.all()]
+            registries=[registry_message(status) for status in self._node.watch.all()]
         )
 
     def CreateLinkage(  # noqa: N802
@@ -114,7 +114,7 @@ class LinkerServicer(linker_pb2_grpc.LinkerServiceServicer):
             # What the audit cannot hold does not happen.
             self._node.linkages.cancel(linkage.id)
             raise
-        return pb.CreateLinkageResponse(linkage=_linkage(linkage))
+        return pb.CreateLinkageResponse(linkage=linkage_message(linkage))
 
     def GetLinkage(  # noqa: N802
         self,
@@ -122,7 +122,7 @@ class LinkerServicer(linker_pb2_grpc.LinkerServiceServicer):
         context: Any,  # noqa: ARG002
     ) -> pb.GetLinkageResponse:
         """One linkage as it stands."""
-        return pb.GetLinkageResponse(linkage=_linkage(self._node.linkages.get(request.id)))
+        return pb.GetLinkageResponse(linkage=linkage_message(self._node.linkages.get(request.id)))
 
     def ListLinkages(  # noqa: N802
         self,
@@ -138,7 +138,7 @@ class LinkerServicer(linker_pb2_grpc.LinkerServiceServicer):
             last = found[size - 1]
             token = encoded(json.dumps([last.created_at.isoformat(), last.id]))
         return pb.ListLinkagesResponse(
-            linkages=[_linkage(each) for each in found[:size]], next_page_token=token
+            linkages=[linkage_message(each) for each in found[:size]], next_page_token=token
         )
 
     def CancelLinkage(  # noqa: N802
@@ -149,7 +149,7 @@ class LinkerServicer(linker_pb2_grpc.LinkerServiceServicer):
         """Ask a linkage to end."""
         linkage = self._node.linkages.cancel(request.id)
         self._journal.cancelled(str(caller()), linkage.id)
-        return pb.CancelLinkageResponse(linkage=_linkage(linkage))
+        return pb.CancelLinkageResponse(linkage=linkage_message(linkage))
 
     def WatchLinkage(  # noqa: N802
         self, request: pb.WatchLinkageRequest, context: Any
@@ -161,7 +161,7 @@ class LinkerServicer(linker_pb2_grpc.LinkerServiceServicer):
             for linkage in self._node.linkages.watch(
                 request.id, lambda: self._stopping.is_set() or not context.is_active()
             ):
-                yield pb.WatchLinkageResponse(linkage=_linkage(linkage))
+                yield pb.WatchLinkageResponse(linkage=linkage_message(linkage))
         finally:
             self._watchers.release()
 
@@ -179,7 +179,7 @@ class LinkerServicer(linker_pb2_grpc.LinkerServiceServicer):
         if caller().role is Role.OPERATOR:
             self._journal.read(str(caller()), links=len(page.links))
         return pb.ListLinksResponse(
-            links=[_link(each) for each in page.links],
+            links=[link_message(each) for each in page.links],
             next_page_token=page.next_token,
             total=page.total,
         )
@@ -194,7 +194,7 @@ class LinkerServicer(linker_pb2_grpc.LinkerServiceServicer):
         if caller().role is Role.OPERATOR:
             self._journal.read(str(caller()), request.id)
         return pb.GetLinkResponse(
-            link=_link(explained.link),
+            link=link_message(explained.link),
             evidence=[
                 pb.Evidence(
                     field=each.field,
@@ -218,7 +218,7 @@ class LinkerServicer(linker_pb2_grpc.LinkerServiceServicer):
         for batch in self._node.links.stream(chosen):
             if self._stopping.is_set() or not context.is_active():
                 return
-            yield pb.StreamLinksResponse(links=[_link(each) for each in batch])
+            yield pb.StreamLinksResponse(links=[link_message(each) for each in batch])
 
     def DecideLink(  # noqa: N802
         self,
@@ -226,18 +226,55 @@ class LinkerServicer(linker_pb2_grpc.LinkerServiceServicer):
         context: Any,  # noqa: ARG002
     ) -> pb.DecideLinkResponse:
         """Record a verdict and publish it to both registries."""
-        if request.verdict not in _VERDICTS:
+        if request.verdict not in VERDICTS:
             raise _malformed("verdict must be confirmed, rejected or unsure.")
         if not request.decided_by:
             raise _malformed("decided_by must name the analyst.")
         _check_length("decided_by", request.decided_by, NAME_CHARS_MAX)
         _check_length("reason", request.reason, REASON_CHARS_MAX)
-        verdict = _VERDICTS[request.verdict]
+        verdict = VERDICTS[request.verdict]
         self._node.links.get(request.id)
         # Written first: a verdict that the audit cannot hold is not taken.
         self._journal.decided(str(caller()), request.id, verdict, request.decided_by)
         link = self._node.decide(request.id, verdict, request.reason, request.decided_by)
-        return pb.DecideLinkResponse(link=_link(link))
+        return pb.DecideLinkResponse(link=link_message(link))
+
+    def GetStanding(  # noqa: N802
+        self,
+        request: pb.GetStandingRequest,  # noqa: ARG002
+        context: Any,  # noqa: ARG002
+    ) -> pb.GetStandingResponse:
+        """How far standing search is."""
+        status = self._node.standing.status()
+        return pb.GetStandingResponse(
+            enabled=self._node.standing.enabled,
+            linkage_id=status.linkage_id,
+            behind=status.behind,
+            waiting_changes=status.waiting,
+            oldest_change_seconds=status.oldest_seconds,
+            missing_registries=status.missing,
+        )
+
+    def ListPersonHistory(  # noqa: N802
+        self,
+        request: pb.ListPersonHistoryRequest,
+        context: Any,  # noqa: ARG002
+    ) -> pb.ListPersonHistoryResponse:
+        """What happened to a person id, oldest first; nothing of an id that never was."""
+        _check_length("person_id", request.person_id, NAME_CHARS_MAX)
+        return pb.ListPersonHistoryResponse(
+            changes=[
+                pb.PersonChange(
+                    at=stamp(each.at),
+                    change=each.change.value,
+                    person_id=each.person_id,
+                    other_id=each.other_id,
+                    members=each.members,
+                    cause=each.cause,
+                )
+                for each in self._node.persons.history(request.person_id)
+            ]
+        )
 
     def GetModel(  # noqa: N802
         self,
@@ -313,7 +350,7 @@ def _filter(message: pb.LinkFilter) -> LinkFilter:
             raise _malformed(f"filter.{name} must be between 0 and 1.")
     for name in ("linkage_id", "registry", "person_id"):
         _check_length(f"filter.{name}", getattr(message, name), NAME_CHARS_MAX)
-    strangers = set(message.verdicts) - set(_VERDICTS)
+    strangers = set(message.verdicts) - set(VERDICTS)
     if strangers:
         raise _malformed("filter.verdicts holds one that is not known.")
     return LinkFilter(
@@ -322,7 +359,7 @@ def _filter(message: pb.LinkFilter) -> LinkFilter:
         probability_min=message.probability_min,
         probability_max=message.probability_max,
         person_id=message.person_id,
-        verdicts=tuple(sorted({_VERDICTS[each] for each in message.verdicts})),
+        verdicts=tuple(sorted({VERDICTS[each] for each in message.verdicts})),
         undecided_only=message.undecided_only,
         include_disclosed=message.include_disclosed,
     )
@@ -334,104 +371,6 @@ def _linkage_position(token: str) -> tuple[datetime, str]:
         return datetime.fromisoformat(created_at), str(linkage_id)
     except (ValueError, TypeError) as error:
         raise token_fault() from error
-
-
-def _registry(status: RegistryStatus) -> pb.Registry:
-    return pb.Registry(
-        name=status.name,
-        state=_number(pb.RegistryState, "REGISTRY_STATE", status.state),
-        reason=status.reason,
-        epoch=status.epoch,
-        records=status.records,
-        tokens=status.tokens,
-        lag=status.lag,
-        synced_at=_time(status.synced_at),
-        detail=status.detail,
-    )
-
-
-def _linkage(linkage: Linkage) -> pb.Linkage:
-    return pb.Linkage(
-        id=linkage.id,
-        state=_number(pb.LinkageState, "LINKAGE_STATE", linkage.state),
-        epoch=linkage.epoch,
-        threshold_probability=linkage.threshold_probability,
-        stages=[
-            pb.Stage(name=each.name, seconds=each.seconds, done=each.done, total=each.total)
-            for each in linkage.stages
-        ],
-        passes=[
-            pb.PassCounts(
-                **{"pass": each.pass_id},
-                tokens=each.tokens,
-                islands=each.islands,
-                refined=each.refined,
-                dropped_over_cap=each.dropped_over_cap,
-                dropped_proof=each.dropped_proof,
-                pairs=each.pairs,
-                sieved_out=each.sieved_out,
-                repeated=each.repeated,
-                sealed=each.sealed,
-                refused=each.refused,
-            )
-            for each in linkage.passes
-        ],
-        missing_registries=[
-            pb.MissingRegistry(name=each.name, reason=each.reason, detail=each.detail)
-            for each in linkage.missing
-        ],
-        candidate_pairs=linkage.candidate_pairs,
-        disclosed_pairs=linkage.disclosed_pairs,
-        links=linkage.links,
-        persons=linkage.persons,
-        error_reason=linkage.error_reason,
-        error_detail=linkage.error_detail,
-        created_at=_time(linkage.created_at),
-        ended_at=_time(linkage.ended_at),
-        created_by=linkage.order.created_by,
-        em_iterations=linkage.em_iterations,
-        bytes_received=linkage.bytes_received,
-        purpose=linkage.order.purpose,
-        requested_by=linkage.order.requested_by,
-    )
-
-
-def _link(link: Link) -> pb.Link:
-    return pb.Link(
-        id=link.id,
-        linkage_id=link.linkage_id,
-        registry_l=link.registry_l,
-        subject_l=link.subject_l.hex(),
-        registry_r=link.registry_r,
-        subject_r=link.subject_r.hex(),
-        match_weight=link.weight,
-        match_probability=link.probability,
-        linked=link.linked,
-        person_id=link.person_id,
-        **{"pass": link.pass_id},
-        verdict=_VERDICT_NUMBERS[link.verdict]
-        if link.verdict
-        else registry_pb2.VERDICT_UNSPECIFIED,
-        verdict_reason=link.verdict_reason,
-        verdict_by=link.verdict_by,
-        created_at=_time(link.created_at),
-        missing_registries=link.missing,
-        revoked_registries=link.revoked,
-    )
-
-
-def _number(enum: Any, prefix: str, state: str) -> Any:
-    """The number of a state's name; a state the protocol does not know is unspecified."""
-    names = dict(enum.items())
-    return names.get(f"{prefix}_{state}", 0)
-
-
-def _time(moment: datetime | None) -> Timestamp | None:
-    if moment is None:
-        return None
-    stamp = Timestamp()
-    stamp.FromDatetime(moment.astimezone(UTC))
-    return stamp
 
 
 def _check_length(name: str, text: str, limit: int) -> None:

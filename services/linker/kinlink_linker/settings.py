@@ -47,6 +47,8 @@ class PolicySettings(Settings):
     linkages_kept: int = Field(default=20, ge=1, le=10_000)
     # How often feeds are read between linkages: deletions take effect within this time.
     sync_seconds: float = Field(default=60.0, ge=0.5, le=86_400)
+    # Between linkages feeds are followed, and the last linkage's links with them.
+    standing: bool = False
     # A registry that sends nothing on an open stream for this long is lost.
     idle_seconds: float = Field(default=IDLE_SECONDS, ge=1, le=3_600)
 

@@ -122,6 +122,41 @@ def registries(found: list[Document]) -> None:
             out.print(f"{each['name']}: {each['detail']}", markup=False)
 
 
+def standing(found: Document) -> None:
+    """Print how far standing search is."""
+    out = console()
+    if not found["enabled"]:
+        out.print("Standing search is off (policy.standing).")
+        return
+    if not found["linkage_id"]:
+        out.print("Standing search waits for a linkage.")
+    else:
+        out.print(f"Standing search follows linkage {found['linkage_id']}.", markup=False)
+    if found["behind"]:
+        out.print("A full run is to come.")
+    out.print(
+        f"{found['waiting_changes']} token changes wait,"
+        f" the first for {found['oldest_change_seconds']:.1f} s."
+    )
+    if found["missing_registries"]:
+        out.print(f"Away: {', '.join(found['missing_registries'])}.", markup=False)
+
+
+def person_history(found: list[Document]) -> None:
+    """Print what happened to a person as a table."""
+    table = Table("when", "change", "person", "other", "members", "cause")
+    for each in found:
+        table.add_row(
+            _time(each.get("at", "")),
+            each["change"],
+            each["person_id"],
+            each["other_id"],
+            each["members"],
+            each["cause"],
+        )
+    console().print(table)
+
+
 def links(found: list[Document], total: int) -> None:
     """Print links as a table."""
     table = Table("id", "registries", "weight", "probability", "pass", "person", "verdict")

@@ -14,7 +14,7 @@ import structlog
 from kinlink_core.errors import KinlinkError, Reason
 
 from kinlink_linker.agreement import PROFILE_REASONS, Agreement, OwnProfile, agree
-from kinlink_linker.collect import Collected, FeedReader
+from kinlink_linker.collect import Collected, FeedReader, OpenedFeed
 from kinlink_linker.duck import is_own_fault
 from kinlink_linker.federation import REGISTRIES_MIN, Ask, Federation
 
@@ -77,6 +77,26 @@ class Synchroniser:
         self._deliver_to(peer)
         reader = FeedReader(peer, file, epoch, self.passes, erase=self._erase, progress=progress)
         return reader.sync()
+
+    def follow_one(self, peer: RegistryPeer, epoch: str, wait_seconds: float) -> bool:
+        """Wait for what a registry's feed tells next, and store it; False if the epoch is over.
+
+        Neither the file nor the feed is held while nothing comes.
+        """
+        if epoch not in self.files.epochs():
+            return False
+        with self.files.borrowed(epoch) as file:
+            after = file.position(peer.name)
+        opened = OpenedFeed.of(peer, epoch, after, wait_seconds)
+        header = opened.header
+        if not header.rows and (header.feed_id, header.last_sequence) == (
+            after.feed_id,
+            after.sequence,
+        ):
+            return True
+        with self.files.borrowed(epoch) as file:
+            FeedReader(peer, file, epoch, self.passes, erase=self._erase).take(opened)
+        return True
 
     def collected(self, name: str, collected: Collected, file: TokenFile) -> None:
         """Note that a feed was read to its end."""

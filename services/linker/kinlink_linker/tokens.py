@@ -10,14 +10,17 @@ from __future__ import annotations
 import re
 import shutil
 import threading
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 from kinlink_core.wire import FeedEvent
 
 from kinlink_linker import duck
+from kinlink_linker.token_rows import Changes, Held, changes_of, delete_handles, rows_under
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
 
     import duckdb
 
-    from kinlink_linker.domain import Bools, Ids
+    from kinlink_linker.domain import U16, Bools, Ids
     from kinlink_linker.peer import FeedRows
 
 REGISTRIES_MAX = 250
@@ -45,6 +48,10 @@ CREATE TABLE IF NOT EXISTS token (
 """
 
 
+# Told of each change of an epoch's tokens after it was stored; None: all of a registry's went.
+Listener = Callable[[str, "Changes | None"], None]
+
+
 @dataclass(frozen=True)
 class FeedPosition:
     """Up to where a registry's feed has been read."""
@@ -56,8 +63,14 @@ class FeedPosition:
 class TokenFile:
     """Tokens of one epoch; safe to use from several threads."""
 
-    def __init__(self, path: Path, limits: duck.DuckLimits) -> None:
+    def __init__(
+        self,
+        path: Path,
+        limits: duck.DuckLimits,
+        told: Callable[[Changes | None], None] = lambda _changes: None,
+    ) -> None:
         self.path = path
+        self._told = told
         self._spill = path.with_suffix(".spill")
         self._limits = limits
         self._connection = duck.open_file(path, limits, self._spill)
@@ -153,6 +166,7 @@ class TokenFile:
         with self._writing() as cursor:
             cursor.execute("DELETE FROM token WHERE registry = ?", [code])
             cursor.execute("UPDATE registry SET feed_id = '', sequence = 0 WHERE code = ?", [code])
+        self._told(None)
 
     def apply(self, registry: str, feed_id: str, batch: FeedRows) -> None:
         """Apply events and move the position, in one transaction.
@@ -163,13 +177,26 @@ class TokenFile:
             return
         code = self.code(registry)
         retired = batch.handle[batch.event == FeedEvent.HANDLE_RETIRED]
+        fresh = batch.event == FeedEvent.TOKEN_ADDED
         with self._writing() as cursor:
-            _insert(cursor, code, batch, batch.event == FeedEvent.TOKEN_ADDED)
-            _delete(cursor, code, retired)
+            _insert(cursor, code, batch, fresh)
+            gone = delete_handles(cursor, code, retired)
             cursor.execute(
                 "UPDATE registry SET feed_id = ?, sequence = ? WHERE code = ?",
                 [feed_id, int(batch.sequence[-1]), code],
             )
+        self._told(changes_of(registry, batch, fresh, gone))
+
+    def index(self) -> None:
+        """Make single tokens and handles quick to find; for who looks up change by change."""
+        with self._writing() as cursor:
+            cursor.execute("CREATE INDEX IF NOT EXISTS token_by_token ON token (token_a)")
+            cursor.execute("CREATE INDEX IF NOT EXISTS token_by_handle ON token (handle_a)")
+
+    def under(self, pass_index: U16, token: Ids) -> Held:
+        """All rows that stand under some tokens, one (pass, token) a row of the arguments."""
+        with self.cursor() as cursor, duck.naming_faults(self.path.name):
+            return rows_under(cursor, pass_index, token)
 
     def move(self, registry: str, feed_id: str, sequence: int) -> None:
         """Set the position where a feed had nothing to tell."""
@@ -221,18 +248,6 @@ def _insert(cursor: duckdb.DuckDBPyConnection, code: int, batch: FeedRows, which
     cursor.unregister("fed")
 
 
-def _delete(cursor: duckdb.DuckDBPyConnection, code: int, retired: Ids) -> None:
-    if len(retired) == 0:
-        return
-    cursor.register("retired", pa.table({"a": retired[:, 0], "b": retired[:, 1]}))
-    cursor.execute(
-        "DELETE FROM token USING retired "
-        "WHERE registry = ? AND handle_a = retired.a AND handle_b = retired.b",
-        [code],
-    )
-    cursor.unregister("retired")
-
-
 def _unlink(path: Path) -> None:
     for each in (path, path.with_name(path.name + ".wal")):
         each.unlink(missing_ok=True)
@@ -248,6 +263,7 @@ class TokenFiles:
         self._users: dict[str, int] = {}
         self._condemned: set[str] = set()
         self._lock = threading.Lock()
+        self.listener: Listener = lambda _epoch, _changes: None
         for stale in directory.glob("tokens-*.spill"):
             shutil.rmtree(stale, ignore_errors=True)
 
@@ -304,10 +320,14 @@ class TokenFiles:
         with self._lock:
             if epoch not in self._open:
                 path = self._directory / f"tokens-{epoch}.duckdb"
-                self._open[epoch] = TokenFile(path, self._limits)
+                told = partial(self._tell, epoch)
+                self._open[epoch] = TokenFile(path, self._limits, told)
             self._users[epoch] = self._users.get(epoch, 0) + 1
             self._condemned.discard(epoch)
             return self._open[epoch]
+
+    def _tell(self, epoch: str, changes: Changes | None) -> None:
+        self.listener(epoch, changes)
 
     def _give_back(self, epoch: str) -> None:
         with self._lock:

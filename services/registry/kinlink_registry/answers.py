@@ -7,8 +7,9 @@ for ever.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from kinlink_core.errors import InvalidInputError, Reason, UnavailableError
@@ -18,7 +19,7 @@ from kinlink_registry import chance, decisions, disclosure, feed, islands, quota
 from kinlink_registry.absence import ABSENT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from kinlink_core.encoding.schema import Pass
     from kinlink_core.runtime.cards import Card
@@ -37,7 +38,14 @@ if TYPE_CHECKING:
     from kinlink_registry.node import Node
     from kinlink_registry.partners import Partner, Partners
     from kinlink_registry.policy import Asker
+    from kinlink_registry.records import Refs
     from kinlink_registry.session import Session
+    from kinlink_registry.shelf import Opened
+
+# A linker that follows the feed asks again after this.
+FOLLOW_SECONDS_MAX: Final = 20.0
+# How soon a wait ends whose linker has gone, or whose registry stops.
+FOLLOW_LOOK_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True)
@@ -97,6 +105,24 @@ def tokens(node: Node, session: Session, *, epoch: str, feed_id: str, after_sequ
         rows=feed.count(session, served.id, after, position.last_sequence),
         pages=_interruptible(node, feed.pages(session, served.id, after, position.last_sequence)),
     )
+
+
+def await_events(
+    node: Node, *, feed_id: str, after_sequence: int, seconds: float, gone: Callable[[], bool]
+) -> None:
+    """Wait until the feed has something to tell after a position, at most so long.
+
+    No session is open meanwhile, so nobody waits for who waits here.
+    """
+    until = time.monotonic() + min(seconds, FOLLOW_SECONDS_MAX)
+    while not (gone() or node.vault.closing):
+        generation = node.vault.generation
+        with node.vault.reading() as session:
+            now = feed.position(session)
+        left = until - time.monotonic()
+        if left <= 0 or (now.feed_id, now.last_sequence) != (feed_id, after_sequence):
+            return
+        node.vault.await_commit(generation, min(left, FOLLOW_LOOK_SECONDS))
 
 
 def prove(
@@ -233,7 +259,14 @@ def seal(
     partner_tags = asked.sieve.refuse_unproven(rows, ask)
     with node.vault.writing() as session:
         decisions.refuse_by_name(session, partner, rows, partner_tags)
-        node.meetings.refuse_known((linkage_id, asked.epoch.mark, partner.name), rows, partner_tags)
+        disclosure.refuse_others(session, asked.epoch, partner, rows, partner_tags)
+        node.meetings.refuse_known(
+            (linkage_id, asked.epoch.mark, partner.name),
+            rows,
+            partner_tags,
+            pass_index=about.pass_index,
+            versions=_versions(asked.sieve.opened, rows),
+        )
         quotas.book_pairs(session, asked.epoch, partner.name, node.policy, rows)
     islands.refuse_if_all(rows.refusal)
     frames = sealing.seal(
@@ -282,6 +315,14 @@ def disclose(
         )
     islands.refuse_if_all(answers.refusal)
     return partner, answers
+
+
+def _versions(opened: Opened, rows: sealing.PairRows) -> Refs:
+    """The version of each answered row's own record, zero where a row is refused."""
+    versions = np.zeros(len(rows.refs), np.int32)
+    which = rows.answered()
+    versions[which] = opened.versions[np.searchsorted(opened.refs, rows.refs[which])]
+    return versions
 
 
 def _pass(node: Node, pass_index: int) -> Pass:

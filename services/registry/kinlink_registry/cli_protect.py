@@ -66,7 +66,7 @@ def urgent(home: Home, local_id: str, pass_id: str, reason: str) -> None:
     with office(home) as door:
         handles = door.leave_at_once(local_id, pass_id, reason)
     if handles:
-        click.echo(f"{handles} left; the next linkage sees it.")
+        click.echo(f"{handles} left; standing search or the next linkage sees it.")
     else:
         click.echo("Nothing of this record waits in this pass: it left already, or has no value.")
 

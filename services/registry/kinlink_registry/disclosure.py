@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from kinlink_registry.partners import Partner
     from kinlink_registry.policy import Asker, Policy
     from kinlink_registry.records import Refs
+    from kinlink_registry.sealing import PairRows
     from kinlink_registry.session import Session
 
 
@@ -70,6 +71,32 @@ def disclose(
     named = located.refusal == Refusal.ANSWERED
     subjects[named] = _subjects(session, epoch, located.ref[named])
     return DisclosedRows(subjects, located.refusal)
+
+
+def refuse_others(
+    session: Session, epoch: Epoch, partner: Partner, rows: PairRows, partner_tags: Bytes
+) -> None:
+    """Refuse, in place, pairs of records that were disclosed under other handles.
+
+    They would be refused at disclosure anyway: sealed under these they could not be linked, and
+    would be lost to a linkage that asks for a meeting that arrived after the disclosure.
+    """
+    which = rows.answered()
+    found = session.table(
+        "SELECT position FROM asked JOIN disclosed USING (ref, partner_tag)"
+        " WHERE epoch_id = ? AND partner = ? AND refusal = ?"
+        " AND (disclosed.own_handle <> asked.own_handle"
+        " OR disclosed.partner_handle <> asked.partner_handle)",
+        [epoch.id, partner.name, int(Refusal.ANSWERED)],
+        asked=columns.table(
+            position=columns.positions(len(which)),
+            ref=np.ascontiguousarray(rows.refs[which], np.int32),
+            partner_tag=partner_tags[which],
+            own_handle=rows.own_handles[which],
+            partner_handle=rows.partner_handles[which],
+        ),
+    )
+    rows.refusal[which[columns.numbers(found["position"])]] = Refusal.SUPERSEDED
 
 
 def _partner_tags(

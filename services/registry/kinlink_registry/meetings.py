@@ -1,8 +1,13 @@
 """Which pairs of records each linkage has had sealed, and under which handles.
 
-Two records meet in every pass whose value they share. The first meeting that is asked for is
-sealed, others are refused, so that the linker gets one comparison of two people and cannot join its
-handles of them by what they have in common. Asked again for the same handles, the same is answered.
+Two records meet in every pass whose value they share. One meeting is sealed, others are refused, so
+that the linker gets one comparison of two people and cannot join its handles of them by what they
+have in common. Asked again for the same handles, the same is answered.
+
+It is the meeting that counts first (`kinlink_core.meetings`). A linkage asks in that order. Where a
+record's passes arrive one after another a later request may name a meeting that counts before the
+sealed one: it takes its place. So a linkage that follows the feed ends with the meetings that one
+at the end would have had sealed. A changed record has met nobody yet.
 
 It is remembered in memory only: after a restart, or in a linkage of another name, a pair may be
 sealed once more.
@@ -15,19 +20,21 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 import numpy as np
+from kinlink_core.meetings import places
 from kinlink_core.wire import Refusal
 
 from kinlink_registry import columns
 
 if TYPE_CHECKING:
     from kinlink_registry.columns import Bytes
+    from kinlink_registry.records import Refs
     from kinlink_registry.sealing import PairRows
 
 # (linkage, mark of the epoch, partner)
 Talk = tuple[str, str, str]
 
 TALKS_MAX = 64
-# About 200 bytes each. The oldest linkages are forgotten first; one that is larger gets no more.
+# About 220 bytes each. The oldest linkages are forgotten first; one that is larger gets no more.
 PAIRS_MAX = 4_000_000
 
 
@@ -37,27 +44,43 @@ class Meetings:
     def __init__(self, pairs_max: int = PAIRS_MAX) -> None:
         self._pairs_max = pairs_max
         self._lock = threading.Lock()
-        # Own record and the partner's tag, to both handles.
+        # Own record, its version and the partner's tag, to place and both handles of the meeting.
         self._talks: OrderedDict[Talk, dict[bytes, bytes]] = OrderedDict()
 
-    def refuse_known(self, talk: Talk, rows: PairRows, partner_tags: Bytes) -> None:
-        """Refuse, in place, pairs that were sealed under other handles; remember the others."""
+    def refuse_known(
+        self, talk: Talk, rows: PairRows, partner_tags: Bytes, *, pass_index: int, versions: Refs
+    ) -> None:
+        """Refuse, in place, pairs sealed under handles that count before; remember the others.
+
+        Args:
+            talk: whose memory it is.
+            rows: pairs of one pass.
+            partner_tags: (n, 16) the partner's record tags, row by row.
+            pass_index: the pass.
+            versions: (n,) of the own records.
+        """
         which = rows.answered()
-        refs = np.ascontiguousarray(rows.refs[which], "<i4").view(np.uint8).reshape(-1, 4)
-        pairs = columns.rows(np.concatenate([refs, partner_tags[which]], axis=1))
-        handles = columns.rows(
-            np.concatenate([rows.own_handles[which], rows.partner_handles[which]], axis=1)
+        names = np.stack([rows.refs[which], versions[which]], axis=1).astype("<i4")
+        pairs = columns.rows(
+            np.concatenate([names.view(np.uint8).reshape(-1, 8), partner_tags[which]], axis=1)
         )
+        own, others = rows.own_handles[which], rows.partner_handles[which]
+        handles = columns.rows(np.concatenate([own, others], axis=1))
+        asked = [
+            place + both
+            for place, both in zip(places(pass_index, own, others), handles, strict=True)
+        ]
         with self._lock:
             known = self._room(talk, len(pairs))
-            met = [
-                known.setdefault(pair, both) if len(known) < self._pairs_max else known.get(pair)
-                for pair, both in zip(pairs, handles, strict=True)
-            ]
-        for row, first, both in zip(which.tolist(), met, handles, strict=True):
-            if first is None:
+            for pair, meeting in zip(pairs, asked, strict=True):
+                if pair not in known and len(known) >= self._pairs_max:
+                    continue
+                known[pair] = min(known.get(pair, meeting), meeting)
+            first = [known.get(pair) for pair in pairs]
+        for row, stands, meeting in zip(which.tolist(), first, asked, strict=True):
+            if stands is None:
                 rows.refusal[row] = Refusal.OVER_QUOTA
-            elif first != both:
+            elif stands != meeting:
                 rows.refusal[row] = Refusal.SUPERSEDED
 
     def clear(self) -> None:

@@ -105,9 +105,17 @@ class RegistryServicer(registry_pb2_grpc.RegistryServiceServicer):
     def StreamTokens(  # noqa: N802
         self,
         request: pb.StreamTokensRequest,
-        context: Any,  # noqa: ARG002
+        context: Any,
     ) -> Iterator[pb.StreamTokensResponse]:
-        """The change feed after a position."""
+        """The change feed after a position; a wait that ends without events is no audit entry."""
+        if request.wait_milliseconds:
+            answers.await_events(
+                self._node,
+                feed_id=request.feed_id,
+                after_sequence=request.after_sequence,
+                seconds=request.wait_milliseconds / 1_000,
+                gone=lambda: not context.is_active(),
+            )
         with self._node.vault.reading() as session:
             feed = answers.tokens(
                 self._node,
@@ -116,7 +124,8 @@ class RegistryServicer(registry_pb2_grpc.RegistryServiceServicer):
                 feed_id=request.feed_id,
                 after_sequence=request.after_sequence,
             )
-            self._audit("StreamTokens", epoch=request.epoch, rows=feed.rows, reset=feed.reset)
+            if feed.rows or feed.reset or not request.wait_milliseconds:
+                self._audit("StreamTokens", epoch=request.epoch, rows=feed.rows, reset=feed.reset)
             header = pb.TokensHeader(
                 stream=stream_pb2.StreamHeader(epoch=request.epoch, rows=feed.rows),
                 feed_id=feed.position.feed_id,

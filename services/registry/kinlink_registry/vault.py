@@ -65,6 +65,7 @@ class Vault:
         self._writer = threading.RLock()
         self._gate = Gate(DRAIN_SECONDS_MAX)
         self._generation = 0
+        self._committed = threading.Condition()
         self._root = self._open()
 
     @property
@@ -122,7 +123,7 @@ class Vault:
                 session.run("COMMIT")
             finally:
                 _end(session)
-            self._generation += 1
+            self._count_commit()
 
     def replaced(self, exchange: Callable[[], None]) -> None:
         """Close the file, let `exchange` put another in its place, and open that one."""
@@ -132,7 +133,17 @@ class Vault:
                 exchange()
             finally:
                 self._root = self._open()
+            self._count_commit()
+
+    def await_commit(self, generation: int, seconds: float) -> None:
+        """Wait until something was committed after a generation, or for so long."""
+        with self._committed:
+            self._committed.wait_for(lambda: self._generation != generation, seconds)
+
+    def _count_commit(self) -> None:
+        with self._committed:
             self._generation += 1
+            self._committed.notify_all()
 
     def revive(self) -> None:
         """Reopen the file if it does not answer any more."""

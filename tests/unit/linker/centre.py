@@ -93,6 +93,7 @@ class Centre:
                 limits.get("sealed_pairs_max", 1_000_000),
                 limits.get("linkages_at_once", 2),
                 limits.get("linkages_kept", 20),
+                standing=bool(limits.get("standing", 0)),
             ),
             self.metrics,
             registries=list(self.fakes),

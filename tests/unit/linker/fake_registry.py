@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -29,6 +30,7 @@ from kinlink_core.errors import (
     Reason,
     UnavailableError,
 )
+from kinlink_core.meetings import places
 from kinlink_core.runtime.cards import Card
 from kinlink_core.wire import FeedEvent, Refusal, SealedRows
 from kinlink_linker.domain import Ids, ids_of, packed
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
 FEDERATION = "test"
 EPOCH = "2026-11"
 FRAME_ROWS = 64
+FOLLOW_SECONDS = 0.5
 PARTS = {
     "secret": "",
     "unicode": "14.0",
@@ -112,6 +115,7 @@ class Handle:
     level: int
     value: str
     sequence: int
+    version: int = 0
 
 
 @dataclass
@@ -135,14 +139,15 @@ class FakeRegistry:
     handles: dict[bytes, Handle] = field(default_factory=dict)
     feed: list[tuple[int, int, int, bytes, bytes]] = field(default_factory=list)
     subjects: dict[str, bytes] = field(default_factory=dict)
-    winners: dict[tuple[str, bytes], bytes] = field(default_factory=dict)
-    meetings: dict[str, dict[tuple[str, bytes], bytes]] = field(default_factory=dict)
+    winners: dict[tuple[str, int, bytes], bytes] = field(default_factory=dict)
+    meetings: dict[str, dict[tuple[str, int, bytes], bytes]] = field(default_factory=dict)
     published: dict[str, Publication] = field(default_factory=dict)
     publications: list[Publication] = field(default_factory=list)
     calls: Counter[str] = field(default_factory=Counter)
     before: dict[str, Callable[[int], None]] = field(default_factory=dict)
     asked: dict[str, list[object]] = field(default_factory=lambda: defaultdict(list))
     version: int = 0
+    sequence: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, local_id: str, person: Person) -> None:
@@ -168,6 +173,11 @@ class FakeRegistry:
         if subject is not None:
             self._event(FeedEvent.SUBJECT_RETIRED, 0, subject, bytes(16))
         del self.records[local_id]
+
+    @property
+    def last_sequence(self) -> int:
+        """The newest event's; it never falls."""
+        return self.sequence
 
     def reset(self) -> None:
         """Continue under another feed id, as after a restore."""
@@ -205,7 +215,7 @@ class FakeRegistry:
 
     def _handle(self, local_id: str, index: int, level: int, value: str) -> None:
         handle = digest("handle", self.name, local_id, self.version, index, level)
-        held = Handle(local_id, index, level, value, 0)
+        held = Handle(local_id, index, level, value, 0, self.version)
         self.handles[handle] = held
         if level == 0:
             token = self.token(index, 0, value)
@@ -218,9 +228,10 @@ class FakeRegistry:
             self._event(FeedEvent.HANDLE_RETIRED, 0, handle, bytes(16))
 
     def _event(self, event: int, index: int, handle: bytes, token: bytes) -> int:
-        sequence = self.feed[-1][0] + 1 if self.feed else 1
-        self.feed.append((sequence, event, index, handle, token))
-        return sequence
+        # What is read meanwhile is a list that does not change.
+        self.feed = [*self.feed, (self.sequence + 1, event, index, handle, token)]
+        self.sequence += 1
+        return self.sequence
 
 
 class FakePeer:
@@ -259,7 +270,7 @@ class FakePeer:
             )
             for epoch in registry.epochs
         )
-        last = registry.feed[-1][0] if registry.feed else 0
+        last = registry.last_sequence
         return Description(
             registry.name,
             profiles,
@@ -270,13 +281,20 @@ class FakePeer:
         )
 
     def feed(
-        self, epoch: str, feed_id: str, after_sequence: int
+        self, epoch: str, feed_id: str, after_sequence: int, wait_seconds: float = 0
     ) -> Iterator[FeedHeader | FeedRows]:
-        registry = self._enter("feed", (epoch, feed_id, after_sequence))
+        registry = self._enter(
+            "follow" if wait_seconds else "feed", (epoch, feed_id, after_sequence)
+        )
+        until = time.monotonic() + min(wait_seconds, FOLLOW_SECONDS)
+        while time.monotonic() < until and not self.closed.is_set():
+            if feed_id != registry.feed_id or registry.last_sequence > after_sequence:
+                break
+            time.sleep(0.01)
         reset = feed_id != registry.feed_id
         after = 0 if reset else after_sequence
-        rows = [row for row in registry.feed if row[0] > after]
-        last = registry.feed[-1][0] if registry.feed else 0
+        told, last = registry.feed, registry.last_sequence
+        rows = [row for row in told if after < row[0] <= last]
         yield FeedHeader(registry.feed_id, reset and bool(feed_id), last, len(rows))
         for number, start in enumerate(range(0, len(rows), FRAME_ROWS)):
             self._enter("feed_frame", number)
@@ -331,7 +349,13 @@ class FakePeer:
         of_left = registry.name < request.partner.registry
         distance = distance_tags(self._seeds(request), words, of_left=of_left)
         record = [
-            digest("tag", registry.name, registry.handles[handle].record) + bytes(16)
+            digest(
+                "tag",
+                registry.name,
+                registry.handles[handle].record,
+                registry.handles[handle].version,
+            )
+            + bytes(16)
             if handle in registry.handles
             else bytes(32)
             for handle in as_bytes(request.own)
@@ -383,12 +407,17 @@ class FakePeer:
                 refusal[row] = Refusal.DECIDED
         self._refuse_unproven(request, refusal)
         assert request.shown is not None
+        order = places(request.pass_index, packed(request.own), packed(request.others))
         for row, (handle, other) in enumerate(zip(own, others, strict=True)):
             if refusal[row] == Refusal.ANSWERED:
-                pair = registry.handles[handle].record, request.shown.partner_tags[row].tobytes()
+                held, tag = registry.handles[handle], request.shown.partner_tags[row].tobytes()
+                named = registry.winners.get((held.record, held.version, tag[:16]), handle + other)
+                pair, meeting = (held.record, held.version, tag), order[row] + handle + other
                 known = registry.meetings.setdefault(linkage_id, {})
-                if known.setdefault(pair, handle + other) != handle + other:
+                if named != handle + other or known.setdefault(pair, meeting) < meeting:
                     refusal[row] = Refusal.SUPERSEDED
+                else:
+                    known[pair] = meeting
         people = [
             registry.records[registry.handles[handle].record]
             if handle in registry.handles
@@ -424,7 +453,8 @@ class FakePeer:
                 refusal[row] = Refusal.UNKNOWN_HANDLE
                 continue
             tag = request.partner_tags[row].tobytes()[:16]
-            winner = registry.winners.setdefault((held.record, tag), handle + other)
+            who = held.record, held.version, tag
+            winner = registry.winners.setdefault(who, handle + other)
             if winner != handle + other:
                 refusal[row] = Refusal.SUPERSEDED
                 continue

@@ -15,7 +15,7 @@ from kinlink_linker.linker_client import LinkerClient
 from kinlink_linker.settings import read_settings
 from kinlink_registry import app as registry_app
 from kinlink_registry.home import Home
-from unit.registry.rig import Rig, people
+from unit.registry.rig import SCHEMA, Rig, people
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -84,10 +84,15 @@ class RealFederation:
 
 @contextmanager
 def federation(
-    directory: Path, shares: Mapping[str, Sequence[int]], *, toml: str = "", serve: bool = True
+    directory: Path,
+    shares: Mapping[str, Sequence[int]],
+    *,
+    toml: str = "",
+    serve: bool = True,
+    schema_text: str = SCHEMA,
 ) -> Iterator[RealFederation]:
     """Registries that hold the given people, serving, and a linker that knows them."""
-    rig = Rig(directory)
+    rig = Rig(directory, schema_text)
     homes = [rig.registry(name, toml=toml) for name in shares]
     rig.share(homes[0], *homes[1:])
     for home, numbers in zip(homes, shares.values(), strict=True):

@@ -70,6 +70,12 @@ def test_one_to_one_takes_the_best_pair_of_each_subject() -> None:
     assert found.linked.tolist() == [True, False, True, False]
 
 
+def test_of_equally_good_pairs_the_smaller_link_id_is_taken_in_whatever_order_they_come() -> None:
+    rule, left, right = LinkRule(0, one_to_one=True), subjects([1, 1]), subjects([2, 3])
+    assert rule.linked(left, right, np.ones(2), lambda: ["a", "b"]).tolist() == [True, False]
+    assert rule.linked(left, right, np.ones(2), lambda: ["b", "a"]).tolist() == [False, True]
+
+
 @settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5), st.floats(-9, 9)), max_size=30),
@@ -82,7 +88,8 @@ def test_one_to_one_never_links_a_subject_twice_and_wastes_no_pair(
     left = subjects([one for one, _, _ in pairs]) if pairs else ids_of(np.empty((0, 16), np.uint8))
     right = subjects([two for _, two, _ in pairs]) if pairs else left
     weight = np.array([each for _, _, each in pairs])
-    linked = LinkRule(threshold, one_to_one=True).linked(left, right, weight)
+    names = [f"{row:04}" for row in range(len(pairs))]
+    linked = LinkRule(threshold, one_to_one=True).linked(left, right, weight, lambda: names)
     lefts = [pairs[row][0] for row in np.flatnonzero(linked)]
     rights = [pairs[row][1] for row in np.flatnonzero(linked)]
     assert len(set(lefts)) == len(lefts)

@@ -286,6 +286,21 @@ class LinkerMetrics(_Group):
             "kinlink_linker_linkage_success_timestamp_seconds",
             "Unix time when the last linkage ended with all its registries.",
         )
+        self.standing_oldest_seconds = self._gauge(
+            "kinlink_linker_standing_oldest_change_seconds",
+            "Age of the first token change that standing search has not looked at yet.",
+        )
+        self.standing_waiting = self._gauge(
+            "kinlink_linker_standing_waiting_changes",
+            "Token changes that standing search has not looked at yet.",
+        )
+        self.standing_changes = self._counter(
+            "kinlink_linker_standing_changes", "Token changes that standing search looked at."
+        )
+        self.standing_step_seconds = self._calls(
+            "kinlink_linker_standing_step_seconds",
+            "Seconds from taking up changes to their stored and published links.",
+        )
         self.store_bytes = self._gauge("kinlink_linker_store_bytes", "Size of the linker's files.")
         self.disk_free_bytes = self._gauge(
             "kinlink_linker_disk_free_bytes", "Free space where the linker's files are."

@@ -1424,3 +1424,136 @@ class GetLinkageQualityResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetLinkageQualityResponse: _TypeAlias = GetLinkageQualityResponse  # noqa: Y015
+
+@_typing.final
+class GetStandingRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetStandingRequest: _TypeAlias = GetStandingRequest  # noqa: Y015
+
+@_typing.final
+class GetStandingResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENABLED_FIELD_NUMBER: _builtins.int
+    LINKAGE_ID_FIELD_NUMBER: _builtins.int
+    BEHIND_FIELD_NUMBER: _builtins.int
+    WAITING_CHANGES_FIELD_NUMBER: _builtins.int
+    OLDEST_CHANGE_SECONDS_FIELD_NUMBER: _builtins.int
+    MISSING_REGISTRIES_FIELD_NUMBER: _builtins.int
+    enabled: _builtins.bool
+    """Whether the setting is on."""
+    linkage_id: _builtins.str
+    """The linkage whose links are kept up to date; empty where none is."""
+    behind: _builtins.bool
+    """A full run is to come: after a restart, a feed that began anew, a registry that was missed."""
+    waiting_changes: _builtins.int
+    """Token changes that were not looked at yet, and the age of the first of them."""
+    oldest_change_seconds: _builtins.float
+    @_builtins.property
+    def missing_registries(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Registries that are away; changes wait for them."""
+
+    def __init__(
+        self,
+        *,
+        enabled: _builtins.bool = ...,
+        linkage_id: _builtins.str = ...,
+        behind: _builtins.bool = ...,
+        waiting_changes: _builtins.int = ...,
+        oldest_change_seconds: _builtins.float = ...,
+        missing_registries: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["behind", b"behind", "enabled", b"enabled", "linkage_id", b"linkage_id", "missing_registries", b"missing_registries", "oldest_change_seconds", b"oldest_change_seconds", "waiting_changes", b"waiting_changes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetStandingResponse: _TypeAlias = GetStandingResponse  # noqa: Y015
+
+@_typing.final
+class ListPersonHistoryRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PERSON_ID_FIELD_NUMBER: _builtins.int
+    person_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        person_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["person_id", b"person_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPersonHistoryRequest: _TypeAlias = ListPersonHistoryRequest  # noqa: Y015
+
+@_typing.final
+class PersonChange(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AT_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
+    PERSON_ID_FIELD_NUMBER: _builtins.int
+    OTHER_ID_FIELD_NUMBER: _builtins.int
+    MEMBERS_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
+    change: _builtins.str
+    """merged, split, ended, restored"""
+    person_id: _builtins.str
+    other_id: _builtins.str
+    """Where members went: of merged and split."""
+    members: _builtins.int
+    cause: _builtins.str
+    """A linkage's id; a link's, whose verdict it was; or "erasure"."""
+    @_builtins.property
+    def at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        at: _timestamp_pb2.Timestamp | None = ...,
+        change: _builtins.str = ...,
+        person_id: _builtins.str = ...,
+        other_id: _builtins.str = ...,
+        members: _builtins.int = ...,
+        cause: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "cause", b"cause", "change", b"change", "members", b"members", "other_id", b"other_id", "person_id", b"person_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PersonChange: _TypeAlias = PersonChange  # noqa: Y015
+
+@_typing.final
+class ListPersonHistoryResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___PersonChange]: ...
+    def __init__(
+        self,
+        *,
+        changes: _abc.Iterable[Global___PersonChange] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPersonHistoryResponse: _TypeAlias = ListPersonHistoryResponse  # noqa: Y015

@@ -85,6 +85,16 @@ class LinkerServiceStub:
                 request_serializer=kinlink_dot_linker_dot_v1_dot_linker__pb2.DecideLinkRequest.SerializeToString,
                 response_deserializer=kinlink_dot_linker_dot_v1_dot_linker__pb2.DecideLinkResponse.FromString,
                 _registered_method=True)
+        self.GetStanding = channel.unary_unary(
+                '/kinlink.linker.v1.LinkerService/GetStanding',
+                request_serializer=kinlink_dot_linker_dot_v1_dot_linker__pb2.GetStandingRequest.SerializeToString,
+                response_deserializer=kinlink_dot_linker_dot_v1_dot_linker__pb2.GetStandingResponse.FromString,
+                _registered_method=True)
+        self.ListPersonHistory = channel.unary_unary(
+                '/kinlink.linker.v1.LinkerService/ListPersonHistory',
+                request_serializer=kinlink_dot_linker_dot_v1_dot_linker__pb2.ListPersonHistoryRequest.SerializeToString,
+                response_deserializer=kinlink_dot_linker_dot_v1_dot_linker__pb2.ListPersonHistoryResponse.FromString,
+                _registered_method=True)
         self.GetModel = channel.unary_unary(
                 '/kinlink.linker.v1.LinkerService/GetModel',
                 request_serializer=kinlink_dot_linker_dot_v1_dot_linker__pb2.GetModelRequest.SerializeToString,
@@ -170,6 +180,20 @@ class LinkerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetStanding(self, request, context):
+        """How far standing search is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPersonHistory(self, request, context):
+        """How a person came about and what became of it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetModel(self, request, context):
         """The model in use: m, u and λ.
         """
@@ -242,6 +266,16 @@ def add_LinkerServiceServicer_to_server(servicer, server):
                     servicer.DecideLink,
                     request_deserializer=kinlink_dot_linker_dot_v1_dot_linker__pb2.DecideLinkRequest.FromString,
                     response_serializer=kinlink_dot_linker_dot_v1_dot_linker__pb2.DecideLinkResponse.SerializeToString,
+            ),
+            'GetStanding': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetStanding,
+                    request_deserializer=kinlink_dot_linker_dot_v1_dot_linker__pb2.GetStandingRequest.FromString,
+                    response_serializer=kinlink_dot_linker_dot_v1_dot_linker__pb2.GetStandingResponse.SerializeToString,
+            ),
+            'ListPersonHistory': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPersonHistory,
+                    request_deserializer=kinlink_dot_linker_dot_v1_dot_linker__pb2.ListPersonHistoryRequest.FromString,
+                    response_serializer=kinlink_dot_linker_dot_v1_dot_linker__pb2.ListPersonHistoryResponse.SerializeToString,
             ),
             'GetModel': grpc.unary_unary_rpc_method_handler(
                     servicer.GetModel,
@@ -530,6 +564,60 @@ class LinkerService:
             '/kinlink.linker.v1.LinkerService/DecideLink',
             kinlink_dot_linker_dot_v1_dot_linker__pb2.DecideLinkRequest.SerializeToString,
             kinlink_dot_linker_dot_v1_dot_linker__pb2.DecideLinkResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetStanding(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kinlink.linker.v1.LinkerService/GetStanding',
+            kinlink_dot_linker_dot_v1_dot_linker__pb2.GetStandingRequest.SerializeToString,
+            kinlink_dot_linker_dot_v1_dot_linker__pb2.GetStandingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPersonHistory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kinlink.linker.v1.LinkerService/ListPersonHistory',
+            kinlink_dot_linker_dot_v1_dot_linker__pb2.ListPersonHistoryRequest.SerializeToString,
+            kinlink_dot_linker_dot_v1_dot_linker__pb2.ListPersonHistoryResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -47,6 +47,10 @@ class LinkerServiceStub:
     StreamLinks: _grpc.UnaryStreamMultiCallable[_linker_pb2.StreamLinksRequest, _linker_pb2.StreamLinksResponse]
     DecideLink: _grpc.UnaryUnaryMultiCallable[_linker_pb2.DecideLinkRequest, _linker_pb2.DecideLinkResponse]
     """Records a verdict and publishes it to both registries."""
+    GetStanding: _grpc.UnaryUnaryMultiCallable[_linker_pb2.GetStandingRequest, _linker_pb2.GetStandingResponse]
+    """How far standing search is."""
+    ListPersonHistory: _grpc.UnaryUnaryMultiCallable[_linker_pb2.ListPersonHistoryRequest, _linker_pb2.ListPersonHistoryResponse]
+    """How a person came about and what became of it."""
     GetModel: _grpc.UnaryUnaryMultiCallable[_linker_pb2.GetModelRequest, _linker_pb2.GetModelResponse]
     """The model in use: m, u and λ."""
     SetModel: _grpc.UnaryUnaryMultiCallable[_linker_pb2.SetModelRequest, _linker_pb2.SetModelResponse]
@@ -72,6 +76,10 @@ class LinkerServiceAsyncStub(LinkerServiceStub):
     StreamLinks: _aio.UnaryStreamMultiCallable[_linker_pb2.StreamLinksRequest, _linker_pb2.StreamLinksResponse]  # type: ignore[assignment]
     DecideLink: _aio.UnaryUnaryMultiCallable[_linker_pb2.DecideLinkRequest, _linker_pb2.DecideLinkResponse]  # type: ignore[assignment]
     """Records a verdict and publishes it to both registries."""
+    GetStanding: _aio.UnaryUnaryMultiCallable[_linker_pb2.GetStandingRequest, _linker_pb2.GetStandingResponse]  # type: ignore[assignment]
+    """How far standing search is."""
+    ListPersonHistory: _aio.UnaryUnaryMultiCallable[_linker_pb2.ListPersonHistoryRequest, _linker_pb2.ListPersonHistoryResponse]  # type: ignore[assignment]
+    """How a person came about and what became of it."""
     GetModel: _aio.UnaryUnaryMultiCallable[_linker_pb2.GetModelRequest, _linker_pb2.GetModelResponse]  # type: ignore[assignment]
     """The model in use: m, u and λ."""
     SetModel: _aio.UnaryUnaryMultiCallable[_linker_pb2.SetModelRequest, _linker_pb2.SetModelResponse]  # type: ignore[assignment]
@@ -154,6 +162,22 @@ class LinkerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_linker_pb2.DecideLinkResponse, _abc.Awaitable[_linker_pb2.DecideLinkResponse]]:
         """Records a verdict and publishes it to both registries."""
+
+    @_abc_1.abstractmethod
+    def GetStanding(
+        self,
+        request: _linker_pb2.GetStandingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_linker_pb2.GetStandingResponse, _abc.Awaitable[_linker_pb2.GetStandingResponse]]:
+        """How far standing search is."""
+
+    @_abc_1.abstractmethod
+    def ListPersonHistory(
+        self,
+        request: _linker_pb2.ListPersonHistoryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_linker_pb2.ListPersonHistoryResponse, _abc.Awaitable[_linker_pb2.ListPersonHistoryResponse]]:
+        """How a person came about and what became of it."""
 
     @_abc_1.abstractmethod
     def GetModel(

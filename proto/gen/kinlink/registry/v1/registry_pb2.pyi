@@ -120,20 +120,24 @@ class StreamTokensRequest(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     FEED_ID_FIELD_NUMBER: _builtins.int
     AFTER_SEQUENCE_FIELD_NUMBER: _builtins.int
+    WAIT_MILLISECONDS_FIELD_NUMBER: _builtins.int
     epoch: _builtins.str
     feed_id: _builtins.str
     """Empty, or the feed that `after_sequence` belongs to."""
     after_sequence: _builtins.int
+    wait_milliseconds: _builtins.int
+    """Where nothing is to be told, wait so long for something; at most 20,000."""
     def __init__(
         self,
         *,
         epoch: _builtins.str = ...,
         feed_id: _builtins.str = ...,
         after_sequence: _builtins.int = ...,
+        wait_milliseconds: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_sequence", b"after_sequence", "epoch", b"epoch", "feed_id", b"feed_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_sequence", b"after_sequence", "epoch", b"epoch", "feed_id", b"feed_id", "wait_milliseconds", b"wait_milliseconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
