@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from kinlink_linker.run import Run
     from kinlink_linker.sieve import CandidatePairs
 
-# The answer to a request, 297 bytes a pair, comes in two frames.
-PAIRS_A_REQUEST = 4_096
+# The answer to a request, 297 bytes a pair, comes in three frames.
+PAIRS_A_REQUEST = 8_192
 # Both sides of a few chunks are in flight at once.
 CHUNKS_AHEAD = 4
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from kinlink_linker.sieve import CandidatePairs
 
 # Handles and islands of a request stay well below the 1 MiB of a message.
-PAIRS_A_REQUEST = 4_096
+PAIRS_A_REQUEST = 8_192
 # Both sides of a few chunks are in flight at once.
 CHUNKS_AHEAD = 4
 

@@ -140,6 +140,7 @@ class _Housekeeper(threading.Thread):
         self._stopped = threading.Event()
         self._measured: tuple[int, Problem | None] | None = None
         self._measures_again = 0.0
+        self._seen = -1
 
     def run(self) -> None:
         """Look again every few seconds."""
@@ -163,7 +164,11 @@ class _Housekeeper(threading.Thread):
         self._node.epochs.sync(self._stopped, after_batch=self._tend)
         with self._node.vault.reading() as session:
             self._node.keep_only(self._node.epochs.encoded(session))
-            self._node.open_records(session)
+            # While records come in, what is opened would be out of date at once.
+            generation = self._node.vault.generation
+            if generation == self._seen:
+                self._node.open_records(session)
+            self._seen = generation
         self._tend()
 
     def _tend(self) -> None:
