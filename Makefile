@@ -46,6 +46,8 @@ proto: .venv/.dev ## regenerate proto/gen
 bench: bench-quick ## every benchmark beside its peer; needs PyPI and HISTORICAL50K=FILE
 	$(BIN)/python bench/historical50k.py $(HISTORICAL50K)
 	$(BIN)/python bench/million.py $(BENCH_CACHE) $(MILLION_FLAGS)
+	$(BIN)/python bench/encode.py $(BENCH_CACHE)
+	$(BIN)/python bench/arrive.py
 
 bench-quick: .venv/.dev ## the benchmarks that end within minutes: FEBRL4, the key server
 	$(BIN)/python bench/febrl4.py

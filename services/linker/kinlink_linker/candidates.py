@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from kinlink_linker.arrays import runs, slices_of
-from kinlink_linker.federation import Ask
+from kinlink_linker.federation import Ask, in_turn
 from kinlink_linker.islands import TokenRows, joined, split_rows
 from kinlink_linker.peer import Islands, Proofs, Refined
 
@@ -164,7 +164,7 @@ class Finder:
         """Let every two registries prove what they hold in the islands they share."""
         meetings = list(self._meetings(islands, codes))
         cards = {name: each.card for name, each in self.run.federation.descriptions.items()}
-        asks = [ask for meeting in meetings for ask in meeting.asks(self.run.epoch, cards)]
+        asks = in_turn(ask for each in meetings for ask in each.asks(self.run.epoch, cards))
         self.run.progress.expect(len(asks))
         for (meeting, side, part), answer in self.run.federation.ask(asks):
             meeting.take(side, part, answer)

@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, zip_longest
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from kinlink_core.errors import CancelledError, KinlinkError, PreconditionError, Reason
@@ -38,6 +38,15 @@ class Ask(Generic[Key, Answer]):
     registry: str
     key: Key
     call: Callable[[RegistryPeer], Answer]
+
+
+def in_turn(asks: Iterable[Ask[Key, Answer]]) -> list[Ask[Key, Answer]]:
+    """The asks of each registry in their order, one of each in turn: none is idle meanwhile."""
+    by_registry: dict[str, list[Ask[Key, Answer]]] = {}
+    for ask in asks:
+        by_registry.setdefault(ask.registry, []).append(ask)
+    turns = zip_longest(*by_registry.values())
+    return [ask for turn in turns for ask in turn if ask is not None]
 
 
 class Federation:

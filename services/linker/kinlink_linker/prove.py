@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,10 +28,14 @@ if TYPE_CHECKING:
     from kinlink_linker.run import Run
     from kinlink_linker.sieve import CandidatePairs
 
-# The answer to a request, 297 bytes a pair, comes in three frames.
+# Handles and islands of a request stay below the 1 MiB of a message. Tags, 297 bytes a pair, come
+# in three frames.
 PAIRS_A_REQUEST = 8_192
 # Both sides of a few chunks are in flight at once.
-CHUNKS_AHEAD = 4
+SIDES_AHEAD = 8
+
+# Which candidates, and which of their rows.
+Chunk = tuple[int, slice]
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ class Prover:
         """The pairs that both registries answered for, with what they are to be shown."""
         found = [_Found(pairs) for pairs in candidates]
         self.run.progress.expect(sum(each.count for each in candidates))
-        answers = self.run.federation.ask_both(self._asks(candidates), ahead=CHUNKS_AHEAD)
+        answers = self.run.federation.ask_both(self._asks(candidates), ahead=SIDES_AHEAD)
         for (number, start), left, right in answers:
             self._prove(found[number], start, left, right)
             self.run.progress.advance(len(right.refusal))
@@ -57,10 +62,10 @@ class Prover:
     def _asks(
         self, candidates: list[CandidatePairs]
     ) -> Iterator[Ask[tuple[tuple[int, int], str], SieveWords]]:
-        for number, pairs in enumerate(candidates):
-            for part in slices_of(pairs.count, PAIRS_A_REQUEST):
+        for wave in waves_of(candidates):
+            for number, part in wave:
                 for side in ("left", "right"):
-                    own, request = pairs.request(self.run, side, part)
+                    own, request = candidates[number].request(self.run, side, part)
                     call = partial(_tags_at, self.run.linkage_id, self.run.epoch, request)
                     yield Ask(own, ((number, part.start), side), call)
 
@@ -98,6 +103,16 @@ class _Found:
     def proven(self) -> CandidatePairs:
         rows = np.concatenate([np.empty(0, np.int64), *self.rows])
         return replace(self.pairs.take(rows), proven=Proven.joined(self.parts))
+
+
+def waves_of(candidates: list[CandidatePairs]) -> Iterator[list[Chunk]]:
+    """One chunk of every two registries at a time, those of the same two in their order."""
+    lanes: dict[tuple[str, str], list[Chunk]] = {}
+    for number, pairs in enumerate(candidates):
+        lane = lanes.setdefault((pairs.islands.left, pairs.islands.right), [])
+        lane += [(number, part) for part in slices_of(pairs.count, PAIRS_A_REQUEST)]
+    for wave in zip_longest(*lanes.values()):
+        yield [chunk for chunk in wave if chunk is not None]
 
 
 def _tags_at(linkage_id: str, epoch: str, request: PairRequest, peer: RegistryPeer) -> SieveWords:

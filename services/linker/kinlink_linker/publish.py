@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kinlink_linker import duck
 from kinlink_linker.domain import as_bytes
-from kinlink_linker.federation import Ask
+from kinlink_linker.federation import Ask, in_turn
 from kinlink_linker.peer import Publication
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from kinlink_linker.run import Run
     from kinlink_linker.store import Store
 
-PUBLICATIONS_A_REQUEST = 2_000
+PUBLICATIONS_A_REQUEST = 4_000
 
 _LINKS: Final = """
 SELECT link.link_id, link.registry_l, link.subject_l, link.registry_r, link.subject_r, link.weight,
@@ -60,7 +60,7 @@ class Publisher:
                 batch = publications[start : start + PUBLICATIONS_A_REQUEST]
                 call = partial(_publish_at, self.run.linkage_id, self.run.epoch, missing, batch)
                 asks.append(Ask(name, name, call))
-        for _, count in self.run.federation.ask(asks):
+        for _, count in self.run.federation.ask(in_turn(asks)):
             self.run.progress.advance(count)
 
     def _of(

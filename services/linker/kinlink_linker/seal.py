@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from itertools import zip_longest
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,10 +25,9 @@ from kinlink_core.errors import QuotaError, Reason
 from kinlink_core.meetings import SAMPLED_ONE_IN
 from kinlink_core.wire import Refusal
 
-from kinlink_linker.arrays import slices_of
 from kinlink_linker.compare import compare
 from kinlink_linker.federation import Ask
-from kinlink_linker.prove import Prover
+from kinlink_linker.prove import Prover, waves_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,13 +36,12 @@ if TYPE_CHECKING:
 
     from kinlink_linker.domain import U8, U64, Bools, Ids
     from kinlink_linker.peer import PairRequest, RegistryPeer
+    from kinlink_linker.prove import Chunk
     from kinlink_linker.run import Run
     from kinlink_linker.sieve import CandidatePairs
 
-# Handles and islands of a request stay well below the 1 MiB of a message.
-PAIRS_A_REQUEST = 8_192
-# Both sides of a few chunks are in flight at once.
-CHUNKS_AHEAD = 4
+# So many sides of chunks are in flight at once.
+SIDES_AHEAD_MAX = 8
 
 
 @dataclass(frozen=True)
@@ -90,8 +88,11 @@ class Sealer:
         proven = [pairs for pairs, _ in ordered]
         self.run.progress.expect(sum(each.count for each in proven))
         chunks: dict[int, list[ComparedPairs]] = {}
-        for wave in _waves(proven):
-            answers = self.run.federation.ask_both(self._asks(proven, wave), ahead=CHUNKS_AHEAD)
+        for size, waves in groupby(waves_of(proven), key=len):
+            # Of the next wave no more is asked than came back of this one, so that a registry gets
+            # the chunks of one lane in their order.
+            asks = (ask for wave in waves for ask in self._asks(proven, wave))
+            answers = self.run.federation.ask_both(asks, ahead=min(2 * size, SIDES_AHEAD_MAX))
             for (number, part), left, right in answers:
                 pairs = proven[number]
                 found = self._compare(pairs, part, left, right, sampled=ordered[number][1])
@@ -102,8 +103,8 @@ class Sealer:
         return [each for each in compared if {each.left, each.right} <= present]
 
     def _asks(
-        self, candidates: list[CandidatePairs], wave: list[_Chunk]
-    ) -> Iterator[Ask[tuple[_Chunk, str], SealedRows]]:
+        self, candidates: list[CandidatePairs], wave: list[Chunk]
+    ) -> Iterator[Ask[tuple[Chunk, str], SealedRows]]:
         """Both sides of chunks of different registry pairs, which are asked for at once."""
         for number, part in wave:
             for side in ("left", "right"):
@@ -143,10 +144,6 @@ class Sealer:
         )
 
 
-# Which candidates, and which of their rows.
-_Chunk = tuple[int, slice]
-
-
 def _sample_first(candidates: list[CandidatePairs]) -> list[tuple[CandidatePairs, bool]]:
     """The candidates as they are sealed: of every pass a sample, then the rest pass by pass."""
     by_pass = sorted(candidates, key=lambda each: each.islands.pass_index)
@@ -156,16 +153,6 @@ def _sample_first(candidates: list[CandidatePairs]) -> list[tuple[CandidatePairs
         for in_sample in (True, False)
         for pairs, drawn in zip(by_pass, sampled, strict=True)
     ]
-
-
-def _waves(candidates: list[CandidatePairs]) -> Iterator[list[_Chunk]]:
-    """One chunk of every two registries at a time, those of the same two in their order."""
-    lanes: dict[tuple[str, str], list[_Chunk]] = {}
-    for number, pairs in enumerate(candidates):
-        lane = lanes.setdefault((pairs.islands.left, pairs.islands.right), [])
-        lane += [(number, part) for part in slices_of(pairs.count, PAIRS_A_REQUEST)]
-    for wave in zip_longest(*lanes.values()):
-        yield [chunk for chunk in wave if chunk is not None]
 
 
 def only(rows: SealedRows, which: Bools) -> SealedBatch:

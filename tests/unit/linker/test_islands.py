@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from kinlink_linker import candidates, disclose, prove, publish, seal, sieve
+from kinlink_linker import candidates, disclose, prove, publish, sieve
 from kinlink_linker.domain import Linkage, PassCounts, packed
 from kinlink_linker.duck import DuckLimits
 from kinlink_linker.islands import Split, TokenRows, split_rows
@@ -174,7 +174,6 @@ def test_requests_of_any_size_find_the_same_islands(
         (sieve, "PAIRS_A_REQUEST"),
         (sieve, "PAIRS_EXPANDED_AT_ONCE"),
         (prove, "PAIRS_A_REQUEST"),
-        (seal, "PAIRS_A_REQUEST"),
         (disclose, "PAIRS_A_REQUEST"),
         (publish, "PUBLICATIONS_A_REQUEST"),
     ):
