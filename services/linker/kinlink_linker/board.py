@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
-from kinlink_linker.domain import packed
+from kinlink_linker.domain import as_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -59,7 +59,7 @@ class Board:
 
     def put(self, found: FoundLinks) -> None:
         """Links that were found; one that was known moves to its new handles."""
-        handles = zip(by_row(found.left_handle), by_row(found.right_handle), strict=True)
+        handles = zip(as_bytes(found.left_handle), as_bytes(found.right_handle), strict=True)
         for link, both in zip(found.ids(), handles, strict=True):
             self.remove([link])
             self._links[link] = _Based(both, (found.left, found.right))
@@ -121,22 +121,16 @@ class CrowdsOnBoard:
 
     def crowded(self, level: int, pass_index: U16, token: Ids) -> None:
         """Tokens of a level that are above their cap."""
-        for index, octets in zip(pass_index.tolist(), by_row(token), strict=True):
+        for index, octets in zip(pass_index.tolist(), as_bytes(token), strict=True):
             self._board.crowd(Place(level, index, octets))
 
     def refined(self, level: int, pass_index: int, parent: Ids, rows: TokenRows) -> None:
         """What one registry holds at a level under parent tokens, row by row."""
         columns = zip(
-            by_row(parent), rows.registry.tolist(), by_row(rows.handle), by_row(rows.token),
+            as_bytes(parent), rows.registry.tolist(), as_bytes(rows.handle), as_bytes(rows.token),
             strict=True,
         )  # fmt: skip
         for above, registry, handle, token in columns:
             self._board.add_finer(
                 Place(level - 1, pass_index, above), Member(registry, handle), token
             )
-
-
-def by_row(ids: Ids) -> list[bytes]:
-    """Each id as its 16 bytes."""
-    octets = packed(ids).tobytes()
-    return [octets[start : start + 16] for start in range(0, len(octets), 16)]

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kinlink_linker.board import Board, CrowdsOnBoard, Member, Place, by_row
-from kinlink_linker.domain import ids_of, no_ids
+from kinlink_linker.board import Board, CrowdsOnBoard, Member, Place
+from kinlink_linker.domain import as_bytes, ids_of, no_ids
 from kinlink_linker.federation import REGISTRIES_MIN
 from kinlink_linker.islands import Crowded, IslandSet
 
@@ -61,7 +61,7 @@ def work_of(entries: Iterable[Entry]) -> Work:
         if changes is None:
             continue
         rows = zip(
-            changes.pass_index.tolist(), by_row(changes.token), by_row(changes.handle),
+            changes.pass_index.tolist(), as_bytes(changes.token), as_bytes(changes.handle),
             changes.added.tolist(), strict=True,
         )  # fmt: skip
         for index, token, handle, added in rows:
@@ -126,8 +126,8 @@ class Lookout:
         linked = set(self.codes.values())
         members = defaultdict(list)
         rows = zip(
-            held.pass_index.tolist(), by_row(held.token), held.registry.tolist(),
-            by_row(held.handle), strict=True,
+            held.pass_index.tolist(), as_bytes(held.token), held.registry.tolist(),
+            as_bytes(held.handle), strict=True,
         )  # fmt: skip
         for index, token, registry, handle in rows:
             if registry in linked:
@@ -205,8 +205,8 @@ def _island_set(islands: list[tuple[Place, list[Member]]]) -> IslandSet:
 
 def _with_fresh(islands: PairIslands, fresh: set[bytes]) -> list[PairIslands]:
     """The same islands twice: new left members with all others, old ones with new right ones."""
-    left = np.array([each in fresh for each in by_row(islands.left_handle)], bool)
-    right = np.array([each in fresh for each in by_row(islands.right_handle)], bool)
+    left = np.array([each in fresh for each in as_bytes(islands.left_handle)], bool)
+    right = np.array([each in fresh for each in as_bytes(islands.right_handle)], bool)
     parts = [(left, np.ones(len(right), bool)), (~left, right)]
     return [
         _part(islands, of_left, of_right)

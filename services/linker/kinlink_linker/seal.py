@@ -22,10 +22,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from kinlink_core.encoding.seal import SealedBatch, SealedColumn
 from kinlink_core.errors import QuotaError, Reason
-from kinlink_core.meetings import SAMPLED_ONE_IN
+from kinlink_core.meetings import SAMPLED_ONE_IN, drawn
 from kinlink_core.wire import Refusal
 
 from kinlink_linker.compare import compare
+from kinlink_linker.domain import packed
 from kinlink_linker.federation import Ask
 from kinlink_linker.prove import Prover, waves_of
 
@@ -147,11 +148,11 @@ class Sealer:
 def _sample_first(candidates: list[CandidatePairs]) -> list[tuple[CandidatePairs, bool]]:
     """The candidates as they are sealed: of every pass a sample, then the rest pass by pass."""
     by_pass = sorted(candidates, key=lambda each: each.islands.pass_index)
-    sampled = [_drawn(pairs) % np.uint64(SAMPLED_ONE_IN) == 0 for pairs in by_pass]
+    sampled = [_numbers(pairs) % np.uint64(SAMPLED_ONE_IN) == 0 for pairs in by_pass]
     return [
-        (pairs.take(np.flatnonzero(drawn == in_sample)), in_sample)
+        (pairs.take(np.flatnonzero(chosen == in_sample)), in_sample)
         for in_sample in (True, False)
-        for pairs, drawn in zip(by_pass, sampled, strict=True)
+        for pairs, chosen in zip(by_pass, sampled, strict=True)
     ]
 
 
@@ -169,15 +170,14 @@ def only(rows: SealedRows, which: Bools) -> SealedBatch:
     )
 
 
-def _drawn(pairs: CandidatePairs) -> U64:
-    """A random number of each pair, the same in every linkage: handles are random."""
-    drawn: U64 = pairs.left[:, 0] ^ pairs.right[:, 0]
-    return drawn
+def _numbers(pairs: CandidatePairs) -> U64:
+    """The random number of each meeting, the same in every linkage."""
+    return drawn(packed(pairs.left), packed(pairs.right))
 
 
 def _in_drawn_order(pairs: CandidatePairs) -> CandidatePairs:
     """The same pairs in an order that tells nothing, and is the same in every linkage."""
-    return pairs.take(np.argsort(_drawn(pairs), kind="stable"))
+    return pairs.take(np.argsort(_numbers(pairs), kind="stable"))
 
 
 def _joined(parts: list[ComparedPairs]) -> ComparedPairs:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from kinlink_core.encoding.sketch import Bytes
 
+    Words = npt.NDArray[np.uint64]
+
 BLOCK_BYTES: Final = 16
 PURPOSE_BYTES: Final = 8
 
@@ -109,8 +111,10 @@ class Seeds:
         return found.view(np.uint8).reshape(len(self), BLOCK_BYTES)
 
 
-if TYPE_CHECKING:
-    Words = npt.NDArray[np.uint64]
+def same(one: Bytes, other: Bytes) -> npt.NDArray[np.bool_]:
+    """Which rows are equal; all bytes of all rows are compared, whatever they are."""
+    equal: npt.NDArray[np.bool_] = np.bitwise_or.reduce(one ^ other, axis=1) == 0
+    return equal
 
 
 def _words(blocks: Bytes) -> Words:

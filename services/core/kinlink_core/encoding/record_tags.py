@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from kinlink_core.encoding.prf import same
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -44,12 +46,11 @@ def open_record_tags(
 ) -> tuple[Bytes, npt.NDArray[np.bool_]]:
     """Open the partner's tags; (n, 16), and which of them were sealed for their pair and side.
 
-    `of_left` says that the partner is the registry whose name sorts first. All bytes of all rows
-    are compared, whatever they are.
+    `of_left` says that the partner is the registry whose name sorts first.
     """
     masked, shown = sealed[:, :RECORD_TAG_BYTES], sealed[:, RECORD_TAG_BYTES:]
-    differing = _mac(seeds, masked, of_left=of_left) ^ shown
-    return masked ^ _pad(seeds, of_left=of_left), np.bitwise_or.reduce(differing, axis=1) == 0
+    genuine = same(_mac(seeds, masked, of_left=of_left), shown)
+    return masked ^ _pad(seeds, of_left=of_left), genuine
 
 
 def _pad(seeds: Seeds, *, of_left: bool) -> Bytes:
