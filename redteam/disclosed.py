@@ -100,7 +100,8 @@ def _scores(
             learnt[name] = pairs.levels[drawn if len(drawn) >= SAMPLE_MIN else rows]
     count = CHANCE_PAIRS_UNTRAINED if sampled is None else CHANCE_PAIRS_MAX
     chance = _chance_levels(schema, encoded, population, count)
-    model = train(schema, learnt, chance)
+    sizes = np.bincount(population.registry)
+    model = train(schema, learnt, chance, sizes.tolist())
     weight = np.zeros(pairs.count)
     probability = np.zeros(pairs.count)
     for name, rows in rows_by_pass.items():

@@ -20,7 +20,7 @@ from kinlink_linker.spark_store import KEY_BYTES
 from kinlink_linker.tokens import TokenFile
 from support.spark_cluster import CONF, Cluster, cluster
 from unit.linker.centre import centre, registries
-from unit.linker.scored_pairs import SCHEMA, U_GIVEN_PART, U, draw, pairs
+from unit.linker.scored_pairs import RECORDS, SCHEMA, U_GIVEN_PART, U, draw, pairs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,9 +90,9 @@ def test_em_and_weights_are_those_of_duckdb(spark: SparkCluster, running: Cluste
     chance = draw(rng, 60_000, U)
     by_pass = {"names": names, "part": part}
     near = TableScorer()
-    expected = near.train(SCHEMA, by_pass, chance, lambda _pass: None)
+    expected = near.train(SCHEMA, by_pass, chance, RECORDS, progress=lambda _pass: None)
     with SparkEngine(spark).scorer() as far:
-        trained = far.train(SCHEMA, by_pass, chance, lambda _pass: None)
+        trained = far.train(SCHEMA, by_pass, chance, RECORDS, progress=lambda _pass: None)
         kept = {name: far.score(SCHEMA, trained, name, by_pass[name], FLOOR) for name in by_pass}
 
     assert (trained.em_iterations, trained.trained_pairs) == (

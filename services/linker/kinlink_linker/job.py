@@ -196,7 +196,8 @@ class Job:
             self.run.schema.passes[index].id: _learnt_from(of_pass)
             for index, of_pass in by_pass(compared).items()
         }
-        return scorer.train(self.run.schema, levels, chance, self._training)
+        records = [each.records for each in self.run.federation.descriptions.values()]
+        return scorer.train(self.run.schema, levels, chance, records, progress=self._training)
 
     def _training(self, _pass_id: str) -> None:
         self.run.federation.check_cancelled()

@@ -17,7 +17,7 @@ from kinlink_linker.score import Scores, score, train
 from kinlink_linker.splink_database import Compared, DuckDatabase, predicted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from kinlink_core.encoding.schema import Schema
 
@@ -46,10 +46,14 @@ class Scorer(ABC):
         schema: Schema,
         levels_by_pass: Mapping[str, Levels],
         chance: Levels,
+        records: Sequence[int],
+        *,
         progress: Callable[[str], None],
     ) -> Model:
         """As `score.train`."""
-        return train(schema, levels_by_pass, chance, progress, self.database)
+        return train(
+            schema, levels_by_pass, chance, records, progress=progress, database=self.database
+        )
 
     @abstractmethod
     def score(

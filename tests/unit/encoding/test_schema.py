@@ -23,6 +23,7 @@ from kinlink_core.encoding.schema import (
 
 GOLDEN_FINGERPRINTS = Path(__file__).parents[2] / "golden" / "normalize_fingerprints.json"
 BENCH_SCHEMAS = Path(__file__).parents[3] / "bench" / "schemas"
+PARTS = "parts: {family: exact, dob: exact}"
 GOOD = """\
 name: small
 fields:
@@ -55,6 +56,10 @@ def faults(text: str) -> dict[str, str]:
     with pytest.raises(SchemaError) as caught:
         parse_schema(text, source="test.yaml")
     return {fault.path: fault.reason for fault in caught.value.faults}
+
+
+def ignoring(names: str) -> str:
+    return f"{PARTS}\n    ignores: [{names}]"
 
 
 def changed(old: str, new: str) -> str:
@@ -151,6 +156,9 @@ passes:
 @pytest.mark.parametrize(
     ("old", "new", "path", "reason"),
     [
+        (PARTS, ignoring("fmily"), "passes[0].ignores", "`fmily` is no field"),
+        (PARTS, ignoring("dob"), "passes[0].ignores", "a part of the pass"),
+        (PARTS, ignoring("address, sex"), "passes[0].ignores", "nothing to compare"),
         ("name: small", "nam: small", "nam", "did you mean `name`?"),
         ("name: small", "name: 1st", "name", "must start with a-z"),
         ("name: small", f"name: {'a' * 41}", "name", "at most 40 characters"),

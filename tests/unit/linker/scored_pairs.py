@@ -6,8 +6,7 @@ import numpy as np
 from kinlink_core.encoding.schema import parse_schema
 from kinlink_linker.compare import NULL_LEVEL, Levels
 
-SCHEMA = parse_schema(
-    """
+SCHEMA_TEXT = """
 name: score_test
 fields:
   - {name: family, kind: name, entropy_bits: 9}
@@ -18,9 +17,9 @@ passes:
   - {id: names, parts: {family: exact, given: exact}}
   - {id: part, parts: {given: "prefix(3)", dob: exact}}
   - {id: rare, parts: {family: exact, dob: exact}}
-""",
-    source="test",
-)
+"""
+SCHEMA = parse_schema(SCHEMA_TEXT, source="test")
+RECORDS = (1000, 1000)
 COUNTS = [len(field.levels) + 1 for field in SCHEMA.fields]
 U = [
     np.array([0.02, 0.01, 0.02, 0.15, 0.80]),

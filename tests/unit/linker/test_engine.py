@@ -21,7 +21,7 @@ from kinlink_linker.spark_islands import TOKEN_ROW, island_set
 from kinlink_linker.spark_store import NONCE_BYTES, SparkStore, forget_all
 from kinlink_linker.splink_database import DuckDatabase
 from unit.linker.centre import Centre, centre, registries
-from unit.linker.scored_pairs import SCHEMA, U_GIVEN_PART, U, draw, pairs
+from unit.linker.scored_pairs import RECORDS, SCHEMA, U_GIVEN_PART, U, draw, pairs
 from unit.linker.test_islands import CAPS, LIMITS, token_rows
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def links(made: Centre) -> dict[tuple[str, bytes, str, bytes], float]:
 def test_splink_keeps_the_pairs_and_the_weights_of_the_table() -> None:
     rng = np.random.default_rng(5)
     part, _ = pairs(rng, 3_000, 0.3, [U[0], U_GIVEN_PART, *U[2:]])
-    model = score.train(SCHEMA, {"part": part}, draw(rng, 20_000, U))
+    model = score.train(SCHEMA, {"part": part}, draw(rng, 20_000, U), RECORDS)
     by_table = TableScorer().score(SCHEMA, model, "part", part, FLOOR)
     by_splink = SplinkScorer(DuckDatabase()).score(SCHEMA, model, "part", part, FLOOR)
     assert 0 < len(by_table.rows) < len(part)

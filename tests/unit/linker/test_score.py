@@ -6,11 +6,12 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
+from kinlink_core.encoding.schema import parse_schema
 from kinlink_core.errors import InvalidInputError
 from kinlink_linker import score
 from kinlink_linker.compare import NULL_LEVEL, Levels
 from kinlink_linker.model import Model
-from unit.linker.scored_pairs import SCHEMA, U_GIVEN_PART, M, U, draw, pairs
+from unit.linker.scored_pairs import RECORDS, SCHEMA, SCHEMA_TEXT, U_GIVEN_PART, M, U, draw, pairs
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +21,7 @@ def world() -> tuple[dict[str, Levels], Levels, Model]:
     part, _ = pairs(rng, 20_000, 0.3, [U[0], U_GIVEN_PART, *U[2:]])
     chance = draw(rng, 60_000, U)
     by_pass = {"names": names, "part": part}
-    return by_pass, chance, score.train(SCHEMA, by_pass, chance)
+    return by_pass, chance, score.train(SCHEMA, by_pass, chance, RECORDS)
 
 
 def test_chance_pairs_give_u(world: tuple[dict[str, Levels], Levels, Model]) -> None:
@@ -53,13 +54,50 @@ def test_a_field_that_a_pass_fixes_takes_no_part_in_it(
     assert set(world[2].passes["names"].fields) == {"dob", "sex"}
 
 
-def test_a_pass_without_pairs_borrows_from_the_others(
+def test_a_pass_without_pairs_borrows_m_and_has_the_prior_of_what_it_fixes(
     world: tuple[dict[str, Levels], Levels, Model],
 ) -> None:
     rare = world[2].passes["rare"]
     assert set(rare.fields) == {"given", "sex"}
-    assert 0.2 < rare.probability < 0.5
     assert np.allclose(sum(level.m for level in rare.fields["sex"]), 1)
+    # One record in ten has a partner among a thousand; family and birth date are fixed. Family is
+    # fixed wherever pairs were learnt from, so its m is where EM starts.
+    odds = 0.1 / 1000 * (0.75 / U[0][0]) * (M[2][0] / U[2][0])
+    assert rare.prior_weight == pytest.approx(np.log2(odds), abs=0.3)
+
+
+def test_where_nothing_was_learnt_a_pair_weighs_about_the_same_in_every_pass() -> None:
+    chance = draw(np.random.default_rng(5), 60_000, U)
+    model = score.train(SCHEMA, {}, chance, (1000, 1000))
+    agree = np.zeros((1, len(SCHEMA.fields)), np.uint8)
+    agree[0, SCHEMA.fields.index(SCHEMA.field("given"))] = 3  # else the prior's limit is reached
+    weights = [score.score(SCHEMA, model, name, agree).weight[0] for name in ("part", "rare")]
+    assert weights[0] == pytest.approx(weights[1], abs=0.01)
+
+
+def test_no_token_alone_is_taken_for_certain() -> None:
+    model = score.train(SCHEMA, {}, draw(np.random.default_rng(5), 60_000, U), (20, 20))
+    assert model.passes["rare"].probability == score.PROBABILITY_UNTRAINED_MAX
+
+
+def test_a_field_that_a_pass_ignores_weighs_nothing_there() -> None:
+    text = SCHEMA_TEXT.replace(
+        "family: exact, dob: exact}", "family: exact, dob: exact}, ignores: given"
+    )
+    schema = parse_schema(text, source="test")
+    assert schema.fingerprint() == SCHEMA.fingerprint()
+    rng = np.random.default_rng(11)
+    found, _ = pairs(rng, 5000, 0.4, U)
+    model = score.train(schema, {"names": found, "rare": found}, draw(rng, 60_000, U), RECORDS)
+    assert set(model.passes["rare"].fields) == {"sex"}
+    assert "given" in model.passes["part"].fields
+    told = score.evidence(schema, model, "rare", np.zeros(4, np.uint8))
+    assert [each.level for each in told] == [
+        "fixed by the pass",
+        "ignored by the pass",
+        "fixed by the pass",
+        "equal",
+    ]
 
 
 def test_probabilities_are_calibrated_on_fresh_pairs(
@@ -129,12 +167,12 @@ def test_prior_and_evidence_add_up_to_the_weight(
 def test_training_survives_pairs_that_are_all_alike() -> None:
     alike = np.zeros((500, len(SCHEMA.fields)), np.uint8)
     chance = draw(np.random.default_rng(1), 5000, U)
-    model = score.train(SCHEMA, {"part": alike, "names": alike}, chance)
+    model = score.train(SCHEMA, {"part": alike, "names": alike}, chance, RECORDS)
     assert (score.score(SCHEMA, model, "part", alike).probability > 0.9).all()
 
 
 def test_training_without_any_pairs_gives_a_usable_model() -> None:
-    model = score.train(SCHEMA, {}, np.empty((0, 4), np.uint8))
+    model = score.train(SCHEMA, {}, np.empty((0, 4), np.uint8), RECORDS)
     assert model.em_iterations == 0
     assert set(model.passes) == {"names", "part", "rare"}
 

@@ -151,6 +151,8 @@ def _pass(item: Item, fields: _Fields, log: FaultLog) -> Pass:
     sieve_max = keys.number(keys.optional("sieve_max"), 0.01, 1.0, SIEVE_FRACTION_DEFAULT)
     exposure_item = keys.optional("exposure")
     exposure = keys.text(exposure_item).strip() or None
+    ignores_item = keys.optional("ignores")
+    ignores = _ignores(ignores_item, fields, parts, keys)
     keys.optional("description")
     keys.finish()
     if exposure_item is not None and len(exposure or "") < EXPOSURE_CHARACTERS_MIN:
@@ -161,7 +163,22 @@ def _pass(item: Item, fields: _Fields, log: FaultLog) -> Pass:
     _check_parts(item, keys, parts, len(part_items), refine)
     if len(parts) == len(part_items) and parts and exposure is None:
         _check_entropy(item, keys, pass_bits(fields, parts))
-    return Pass(pass_id, parts, cap, refine, sieve_max, exposure)
+    return Pass(pass_id, parts, cap, refine, sieve_max, exposure, ignores)
+
+
+def _ignores(
+    item: Item | None, fields: _Fields, parts: tuple[Part, ...], keys: Keys
+) -> frozenset[str]:
+    """The fields that scoring leaves out; a field of the pass's own parts cannot be one."""
+    named = frozenset(keys.texts(item, FIELDS_MAX, "fields"))
+    for name in sorted(named):
+        if name not in fields:
+            keys.fault(item or keys.item, f"`{name}` is no field of this schema")
+        elif any(part.field == name for part in parts):
+            keys.fault(item or keys.item, f"`{name}` is a part of the pass; ignore others")
+    if named and fields and named >= set(fields) - {part.field for part in parts}:
+        keys.fault(item or keys.item, "leaves nothing to compare; ignore fewer fields")
+    return named
 
 
 def _check_entropy(item: Item, keys: Keys, bits: float) -> None:

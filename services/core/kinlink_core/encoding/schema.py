@@ -167,7 +167,8 @@ class Pass:
 
     Islands above the cap are refined by `refine`, one part more a level. `sieve_max` is the largest
     fraction of the 64 sieve bits in which two records may differ and still be sealed. `exposure` is
-    why the federation accepts a pass that is coarser or larger than the defaults.
+    why the federation accepts a pass that is coarser or larger than the defaults. Scoring leaves
+    out the fields that it `ignores`: a pass that looks for the renamed holds no name against them.
     """
 
     id: str
@@ -176,6 +177,7 @@ class Pass:
     refine: tuple[Part, ...] = ()
     sieve_max: float = SIEVE_FRACTION_DEFAULT
     exposure: str | None = None
+    ignores: frozenset[str] = frozenset()
 
     @property
     def fixed_fields(self) -> frozenset[str]:
@@ -222,8 +224,8 @@ class Schema:
 
         In it: the tables and versions of normalisation and features (of the kinds in use), the
         fields with their reading and comparison, the passes with their transforms and refinements.
-        Not in it: names of columns, levels, entropy, caps, sieves, thresholds, link type, so tuning
-        does not re-key a federation.
+        Not in it: names of columns, levels, entropy, caps, sieves, ignored fields, thresholds, link
+        type, so tuning does not re-key a federation.
         """
         from kinlink_core.encoding.tables import tables_digest
 
