@@ -72,7 +72,8 @@ def budgets_of(
             Reason.CONFIG_INVALID, f"passes: the schema has no {', '.join(strangers)}."
         )
     rows = {
-        each.id: rows_per_record.get(each.id, inputs_per_record(each)) for each in schema.passes
+        each.id: rows_per_record.get(each.id, inputs_per_record(schema, each))
+        for each in schema.passes
     }
     return Budgets(
         ids,

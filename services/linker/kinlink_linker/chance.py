@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from kinlink_core.wire import Refusal
 
-from kinlink_linker.compare import compare
+from kinlink_linker.compare import compare, of_two_sides
 from kinlink_linker.federation import Ask
 from kinlink_linker.seal import only
 
@@ -53,7 +53,8 @@ def chance_levels(run: Run) -> U8:
                 still_open.append((left, right))
                 continue
             answered = (one.refusal == Refusal.ANSWERED) & (other.refusal == Refusal.ANSWERED)
-            parts.append(compare(schema, only(one, answered), only(other, answered)))
+            levels = compare(schema, only(one, answered), only(other, answered))
+            parts.append(levels[of_two_sides(schema, levels)])
             run.progress.advance()
         open_pairs = still_open
         if not open_pairs:

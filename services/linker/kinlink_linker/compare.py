@@ -14,6 +14,7 @@ import numpy.typing as npt
 from kinlink_core.encoding.seal import TAG_BYTES
 
 if TYPE_CHECKING:
+    from kinlink_core.encoding.level_sets import Relation
     from kinlink_core.encoding.schema import Field, Level, Schema
     from kinlink_core.encoding.seal import SealedBatch, SealedColumn
 
@@ -35,6 +36,15 @@ def compare(schema: Schema, left: SealedBatch, right: SealedBatch) -> Levels:
     ]
     levels: Levels = np.column_stack(columns)
     return levels
+
+
+def of_two_sides(schema: Schema, levels: Levels) -> npt.NDArray[np.bool_]:
+    """Which of n pairs are of one record that wants and one that shows; all without sides."""
+    if schema.sides is None:
+        return np.ones(len(levels), bool)
+    names = [field.name for field in schema.fields]
+    field = schema.field(schema.sides.field)
+    return np.asarray(levels[:, names.index(field.name)] == len(field.levels))
 
 
 def _compare_field(field: Field, left: SealedColumn, right: SealedColumn) -> Levels:
@@ -71,7 +81,35 @@ def _holds(
         if distance is None or level.max_distance is None:
             raise ValueError(f"level {level.label!r} of {field.name} needs a sketch")
         return np.asarray(distance <= level.max_distance)
+    if field.relation is not None:
+        return _shares(field.relation, level, left, right)
     return np.asarray((_tag(field, left, level.tag) == _tag(field, right, level.tag)).all(axis=1))
+
+
+def _shares(
+    relation: Relation, level: Level, left: SealedColumn, right: SealedColumn
+) -> npt.NDArray[np.bool_]:
+    """Where one side shows enough of what the other wants; which side wants is not known here."""
+    number = int(level.tag or 0)
+    before = sum(each.wants + each.shows for each in relation.widths[:number])
+    width = relation.widths[number]
+    wants = slice(before, before + width.wants)
+    shows = slice(wants.stop, wants.stop + width.shows)
+    one, other = _slots(left), _slots(right)
+    return np.asarray(
+        (_shared(one[:, wants], other[:, shows]) >= level.shared)
+        | (_shared(other[:, wants], one[:, shows]) >= level.shared)
+    )
+
+
+def _slots(column: SealedColumn) -> npt.NDArray[np.uint64]:
+    if column.tags is None:
+        raise ValueError("a level set carries tags")
+    return np.ascontiguousarray(column.tags).view("<u8").astype(np.uint64, copy=False)
+
+
+def _shared(wanted: npt.NDArray[np.uint64], shown: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+    return np.asarray((wanted[:, :, None] == shown[:, None, :]).any(axis=1).sum(axis=1), np.int64)
 
 
 def _tag(field: Field, column: SealedColumn, tag: str) -> npt.NDArray[np.uint8]:

@@ -228,6 +228,8 @@ def _m_start(count: int) -> Floats:
 
 def _compared(schema: Schema, blocking_pass: Pass) -> list[tuple[int, Field]]:
     out = blocking_pass.fixed_fields | blocking_pass.ignores
+    if schema.sides is not None:
+        out |= {schema.sides.field}
     return [(i, field) for i, field in enumerate(schema.fields) if field.name not in out]
 
 
@@ -250,8 +252,9 @@ def _train_pass(
         [
             Compared(
                 field.name,
-                _m_start(len(field.levels) + 1),
+                _m_start(len(field.levels) + 1) if field.m is None else np.array(field.m),
                 u[field.name],
+                fix_m=field.m is not None,
                 fix_u=field.name not in partly,
             )
             for _, field in compared
@@ -269,9 +272,13 @@ def _train_pass(
     for (index, field), comparison in zip(compared, final.comparisons, strict=True):
         present = int((levels[:, index] != NULL_LEVEL).sum())
         known = [level for level in comparison.comparison_levels if not level.is_null_level]
-        m[field.name] = _estimate(
-            [level._m_probability for level in known],  # noqa: SLF001 - the public one hides what EM never saw
-            probability * present,
+        m[field.name] = (
+            _estimate(
+                [level._m_probability for level in known],  # noqa: SLF001 - the public one hides what EM never saw
+                probability * present,
+            )
+            if field.m is None
+            else np.array(field.m)
         )
         if field.name in partly:
             free_u[field.name] = _estimate(
@@ -322,7 +329,9 @@ def _average_m(schema: Schema, trained: Mapping[str, _Trained]) -> dict[str, Flo
     average = {}
     for field in schema.fields:
         known = [each.m[field.name] for each in trained.values() if field.name in each.m]
-        if known:
+        if field.m is not None:
+            m = np.array(field.m)
+        elif known:
             odds = np.mean([np.log(m / (1 - m)) for m in known], axis=0)
             m = 1 / (1 + np.exp(-odds))
         else:

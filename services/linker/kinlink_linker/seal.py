@@ -25,7 +25,7 @@ from kinlink_core.errors import QuotaError, Reason
 from kinlink_core.meetings import SAMPLED_ONE_IN, drawn
 from kinlink_core.wire import Refusal
 
-from kinlink_linker.compare import compare
+from kinlink_linker.compare import compare, of_two_sides
 from kinlink_linker.domain import packed
 from kinlink_linker.federation import Ask
 from kinlink_linker.prove import Prover, waves_of
@@ -132,6 +132,10 @@ class Sealer:
         self.run.tally.add("refused", index, int((~answered & ~repeated).sum()))
         if pairs.proven is None:
             raise ValueError("pairs are sealed by what was proven of them")
+        levels = compare(self.run.schema, only(left, answered), only(right, answered))
+        compared = of_two_sides(self.run.schema, levels)
+        self.run.tally.add("sieved_out", index, int((~compared).sum()))
+        answered[answered] = compared
         return ComparedPairs(
             pairs.islands.left,
             pairs.islands.right,
@@ -140,7 +144,7 @@ class Sealer:
             pairs.right[part][answered],
             pairs.proven.left_tag[part][answered],
             pairs.proven.right_tag[part][answered],
-            compare(self.run.schema, only(left, answered), only(right, answered)),
+            levels[compared],
             sampled,
         )
 

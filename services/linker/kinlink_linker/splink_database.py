@@ -43,6 +43,7 @@ class Compared:
     m: Floats
     u: Floats
     fix_u: bool = True
+    fix_m: bool = False
 
 
 class Database(Protocol):
@@ -177,6 +178,7 @@ def _comparison(compared: Compared) -> ComparisonCreator:
                 m_probability=float(compared.m[level]),
                 u_probability=float(compared.u[level]),
                 fix_u_probability=compared.fix_u,
+                fix_m_probability=compared.fix_m,
             )
         )
     return cl.CustomComparison(output_column_name=compared.field, comparison_levels=steps)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from kinlink_registry.home import Home
 
 ENV_PREFIX = "KINLINK_REGISTRY"
-MEMORY_LIMIT_DEFAULT = "1GB"
+MEMORY_LIMIT_DEFAULT = "512MB"
 THREADS_DEFAULT = 2
 OPEN_RECORDS_MB_DEFAULT = 1024
 RETRY_SECONDS_DEFAULT = 60.0
@@ -159,7 +159,7 @@ health_listen = "127.0.0.1:7442"
 metrics_listen = "127.0.0.1:7443"
 
 [vault]
-memory_limit = "1GB"
+memory_limit = "512MB"
 threads = 2
 {key_server}
 [policy]

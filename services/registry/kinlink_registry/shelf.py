@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 # What a record takes beside its fixed part: digests of tagged values, its tag, numbers; roughly.
 BESIDE_BYTES = 128
-OPENED_AT_ONCE = 16_384
+OPENED_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)

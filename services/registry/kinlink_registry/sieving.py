@@ -29,6 +29,7 @@ from kinlink_core.encoding.sieve import (
     short_sketches,
     sieve_words,
     verify_distances,
+    with_sides,
 )
 from kinlink_core.wire import Refusal, SieveRows, TaggedSieveRows
 
@@ -109,8 +110,10 @@ class Sieve:
             chunk = answered[start : start + CHUNK_ROWS]
             chosen = rows.take(chunk)
             found = self.opened.gather(chosen.refs)
-            sketches = split_fixed(self.schema, found.fixed).record_sketch
-            short = short_sketches(sketches, looked_at[chosen.island_index])
+            parts = split_fixed(self.schema, found.fixed)
+            short = short_sketches(parts.record_sketch, looked_at[chosen.island_index])
+            if self.schema.sides is not None:
+                short = with_sides(short, parts.wants, of_left=self.partner.own_is_left)
             drawn = seeds(self.partner, self.islands, chosen)
             yield _Part(chunk, drawn, sieve_words(drawn, short), found.tags)
 

@@ -15,7 +15,7 @@ def schema() -> Schema:
 
 
 def test_a_record_has_an_input_for_each_value_and_each_refinement(schema: Schema) -> None:
-    rows = {each.id: inputs_per_record(each) for each in schema.passes}
+    rows = {each.id: inputs_per_record(schema, each) for each in schema.passes}
     assert rows["phone"] == 1
     assert rows["name_sound_month"] == 3  # and two refinements
     assert rows["name_years"] == 6  # two windows, each with two refinements

@@ -56,6 +56,7 @@ class ValueFault(StrEnum):
     TWO_DIGIT_YEAR = "has a year of two digits"
     YEAR_OUTSIDE = "has a year outside the range of the schema"
     IMPOSSIBLE_DATE = "is a date that does not exist"
+    NOT_A_NUMBER = "is not a number"
     WRONG_LENGTH = "has a length that the schema does not allow"
     NOT_LISTED = "is none of the values that the schema lists"
     NOT_A_PHONE = "has too few or too many digits for a phone number"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from kinlink_core.encoding._level_set_file import read_level_set
 from kinlink_core.encoding._reading import Keys
 from kinlink_core.encoding.folding import canonical_code, fold_marker
 from kinlink_core.encoding.schema import (
@@ -27,6 +28,8 @@ LENGTHS_MAX: Final = 16
 CODE_LENGTH_MAX: Final = 64
 ENTROPY_BITS_MAX: Final = 64.0
 YEAR_LAST: Final = 9999
+M_MIN: Final = 1e-6
+M_SUM_ERROR_MAX: Final = 0.005
 DISTANCE_MAX: Final = 0.49  # unrelated sketches differ in half of their bits
 
 COMPARISONS: Final[dict[FieldKind, tuple[str, ...]]] = {
@@ -36,6 +39,7 @@ COMPARISONS: Final[dict[FieldKind, tuple[str, ...]]] = {
     FieldKind.DATE: ("date", "sketch", "category"),
     FieldKind.CODE: ("category", "sketch"),
     FieldKind.PHONE: ("sketch", "category"),
+    FieldKind.LEVEL_SET: ("level_set",),
 }
 
 ENTROPY_BITS: Final[dict[FieldKind, float]] = {
@@ -92,19 +96,40 @@ def read_field(item: Item, log: FaultLog) -> tuple[str, Field | None]:
     kind = FieldKind(kind_text)
     columns = keys.texts(keys.optional("columns"), COLUMNS_MAX, "columns") or (name,)
     comparison = keys.choice(keys.optional("comparison"), COMPARISONS[kind], COMPARISONS[kind][0])
+    if kind is FieldKind.LEVEL_SET:
+        relation, levels = read_level_set(keys)
+    else:
+        relation, levels = None, _levels(keys, comparison)
     field = Field(
         name=name,
         kind=kind,
         columns=columns,
         entropy_bits=_entropy(keys, kind),
-        levels=_levels(keys, comparison),
+        levels=levels,
         comparison=comparison,
         options=_options(keys, kind),
         optional=keys.boolean(keys.optional("optional"), default=False),
+        relation=relation,
+        m=_m(keys, len(levels) + 1),
     )
     keys.optional("description")
     keys.finish()
     return name, field
+
+
+def _m(keys: Keys, count: int) -> tuple[float, ...] | None:
+    item = keys.optional("m")
+    if item is None:
+        return None
+    found = tuple(
+        keys.number(each, M_MIN, 1.0, 1.0) for each in keys.entries(item, LEVELS_MAX + 1, "numbers")
+    )
+    if len(found) != count or abs(sum(found) - 1) > M_SUM_ERROR_MAX:
+        keys.fault(
+            item, f"must be {count} probabilities that add up to 1, one a level and the rest"
+        )
+        return None
+    return tuple(each / sum(found) for each in found)
 
 
 def _entropy(keys: Keys, kind: FieldKind) -> float:

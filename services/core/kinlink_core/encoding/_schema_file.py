@@ -23,6 +23,7 @@ from kinlink_core.encoding.schema import (
     Part,
     Pass,
     Schema,
+    Sides,
 )
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 FILE_BYTES_MAX: Final = 256 * 1024
 FIELDS_MAX: Final = 32
+TWO_SIDED_FIELDS_MAX: Final = 31
 PASSES_MAX: Final = 64
 PARTS_MAX: Final = 6
 REFINEMENTS_MAX: Final = 4
@@ -97,6 +99,7 @@ def _schema(root: Item, log: FaultLog) -> Schema:
         at = floor_item or threshold_item or root
         keys.fault(at, "is above threshold_probability: links would never be disclosed")
     field_items = keys.entries(keys.required("fields", "list them"), FIELDS_MAX, "fields")
+    sides_item = keys.optional("sides")
     pass_items = keys.entries(keys.required("passes", "list them"), PASSES_MAX, "passes")
     keys.finish()
     fields = _fields(field_items, log)
@@ -108,7 +111,28 @@ def _schema(root: Item, log: FaultLog) -> Schema:
         threshold_probability=threshold,
         disclosure_floor_probability=floor,
         description=description,
+        sides=_sides(sides_item, fields, keys),
     )
+
+
+def _sides(item: Item | None, fields: _Fields, keys: Keys) -> Sides | None:
+    sets = [f.name for f in fields.values() if f is not None and f.relation is not None]
+    if item is None:
+        if sets:
+            reason = f"is missing; `{sets[0]}` is a level set, and those have two sides"
+            keys.log.add(keys.item.line, "sides", reason)
+        return None
+    read = Keys(item, keys.log, "the two sides")
+    name = read.text(read.required("field", "name the field that tells the sides apart"))
+    wants = read.text(read.required("wants", "give the code of the side that searches"))
+    read.finish()
+    field = fields.get(name)
+    codes = {code for _, code in field.options.values} if field is not None else set()
+    if field is None or field.comparison != "category" or len(codes) != 2 or wants not in codes:  # noqa: PLR2004 - two sides
+        read.fault(item, "`field` must be a code with `values` for two codes, `wants` one of them")
+    if len(fields) > TWO_SIDED_FIELDS_MAX:
+        read.fault(item, f"leaves room for {TWO_SIDED_FIELDS_MAX} fields, not {len(fields)}")
+    return Sides(name, wants)
 
 
 def _fields(items: list[Item], log: FaultLog) -> _Fields:
@@ -160,7 +184,7 @@ def _pass(item: Item, fields: _Fields, log: FaultLog) -> Pass:
     if cap > CAP_DEFAULT and exposure is None:
         reason = f"is above {CAP_DEFAULT}: add `exposure:` with the reason, or lower it"
         keys.fault(cap_item or item, reason)
-    _check_parts(item, keys, parts, len(part_items), refine)
+    _check_parts(keys, fields, parts, len(part_items), refine)
     if len(parts) == len(part_items) and parts and exposure is None:
         _check_entropy(item, keys, pass_bits(fields, parts))
     return Pass(pass_id, parts, cap, refine, sieve_max, exposure, ignores)
@@ -191,14 +215,16 @@ def _check_entropy(item: Item, keys: Keys, bits: float) -> None:
 
 
 def _check_parts(
-    item: Item, keys: Keys, parts: tuple[Part, ...], written: int, refine: tuple[Part, ...]
+    keys: Keys, fields: _Fields, parts: tuple[Part, ...], written: int, refine: tuple[Part, ...]
 ) -> None:
+    item = keys.item
     if written and len(set(parts + refine)) != len(parts + refine):
         keys.fault(item, "uses one part twice; remove one")
-    if prod(map(part_values_max, parts)) > VALUES_PER_PASS_MAX:
+    several = {part: part_values_max(part, fields[part.field]) for part in (*parts, *refine)}
+    if prod(several[part] for part in parts) > VALUES_PER_PASS_MAX:
         reason = f"could give a record more than {VALUES_PER_PASS_MAX} blocking values; drop a set"
         keys.fault(item, reason)
-    if any(part_values_max(part) > 1 or part.transform == "lsh" for part in refine):
+    if any(several[part] > 1 or part.transform == "lsh" for part in refine):
         keys.fault(item, "refines by a transform with several values; use one with a single value")
 
 
@@ -258,5 +284,8 @@ def _checked_part(
     if not fits:
         shape = ", ".join(f"{each.name} from {each.low} to {each.high}" for each in wanted)
         keys.fault(item, f"`{name}` takes {shape or 'no arguments'}")
+        return None
+    if field.relation is not None and int(written[0]) >= len(field.levels):
+        keys.fault(item, f"names level {written[0]} of {len(field.levels)}, counted from 0")
         return None
     return Part(field.name, name, tuple(int(word) for word in written))

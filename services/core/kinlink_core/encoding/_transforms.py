@@ -17,6 +17,7 @@ a privacy proof. It never exceeds the field's own `entropy_bits`. The rules, in 
 | month_day | 8.5 |
 | year_window, month_window, day_window (k) | as year, year_month, exact, less log2(2(k + 1)) |
 | lsh (bits, tables) | bits |
+| level (n) | all but log2 of the slots the wanting side has at level n |
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ _NAMES: Final = frozenset({FieldKind.NAME, FieldKind.NAME_ZH})
 _WORDS: Final = _NAMES | {FieldKind.TEXT}
 _DIGITS: Final = frozenset({FieldKind.CODE, FieldKind.PHONE})
 _DATES: Final = frozenset({FieldKind.DATE})
-_ALL: Final = frozenset(FieldKind)
+_ALL: Final = frozenset(FieldKind) - {FieldKind.LEVEL_SET}
+_SETS: Final = frozenset({FieldKind.LEVEL_SET})
 
 Arguments = tuple[int | str, ...]
 
@@ -103,6 +105,12 @@ def _window(bits: float | None) -> Callable[[Field, Arguments], float]:
     return keeps
 
 
+def _of_level(field: Field, args: Arguments) -> float:
+    widths = field.relation.widths if field.relation is not None else ()
+    wants = [width.wants for width in widths][int(args[0]) :][:1] or [1]
+    return max(0.0, field.entropy_bits - log2(wants[0]))
+
+
 def _window_transform(bits: float | None, widest: int) -> Transform:
     return Transform(_DATES, _window(bits), (Argument("k", 1, widest),), values_max=WINDOW_VALUES)
 
@@ -134,6 +142,7 @@ TRANSFORMS: Final[dict[str, Transform]] = {
         values_max=LSH_TABLES_MAX,
         needs_sketch=True,
     ),
+    "level": Transform(_SETS, _of_level, (Argument("n", 0, 7),)),
 }
 
 
@@ -142,9 +151,14 @@ def part_bits(field: Field, part: Part) -> float:
     return min(field.entropy_bits, TRANSFORMS[part.transform].keeps_bits(field, part.args))
 
 
-def part_values_max(part: Part) -> int:
+def part_values_max(part: Part, field: Field | None) -> int:
     """How many blocking values one record can have under this part."""
-    return int(part.args[1]) if part.transform == "lsh" else TRANSFORMS[part.transform].values_max
+    if part.transform == "lsh":
+        return int(part.args[1])
+    if field is not None and field.relation is not None:
+        width = field.relation.widths[int(part.args[0])]
+        return max(width.wants, width.shows)
+    return TRANSFORMS[part.transform].values_max
 
 
 def pass_bits(fields: Mapping[str, Field | None], parts: tuple[Part, ...]) -> float:

@@ -29,13 +29,25 @@ _CANARIES: dict[FieldKind, tuple[str, ...]] = {
     FieldKind.DATE: ("1988-10-17", "1986-02", "1988", "2000-02-29"),
     FieldKind.CODE: ("610103", "f", "Ab-12 3", "M"),
     FieldKind.PHONE: ("+86 139 1234 5678", "029-8765 4321", "13912345678", "(02) 9999 0000"),
+    # Every relation reads a number of four digits.
+    FieldKind.LEVEL_SET: ("1988", "1986", "2000", "1970"),
 }
 
 
 def canary_columns(schema: Schema) -> dict[str, Column]:
     """The canaries in canonical form, one list a field; a key server evaluates them too."""
     rows = max(len(values) for values in _CANARIES.values())
-    return {field.name: _column(field, rows) for field in schema.fields}
+    columns = {field.name: _column(field, rows) for field in schema.fields}
+    return columns | of_both_sides(schema, rows)
+
+
+def of_both_sides(schema: Schema, rows: int) -> dict[str, Column]:
+    """The column that tells sides apart, in turns; nothing without sides."""
+    if schema.sides is None:
+        return {}
+    field = schema.field(schema.sides.field)
+    codes = sorted({code for _, code in field.options.values})
+    return {field.name: [codes[row % len(codes)] for row in range(rows)]}
 
 
 def canary_digest(

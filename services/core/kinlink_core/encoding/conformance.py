@@ -31,9 +31,9 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from kinlink_core.encoding import chinese, folding, keys, tables
-from kinlink_core.encoding.canary import canary_columns
+from kinlink_core.encoding.canary import canary_columns, of_both_sides
 from kinlink_core.encoding.encode import Encoder, split_fixed
-from kinlink_core.encoding.features import tag_value
+from kinlink_core.encoding.features import tag_values, two_sided
 from kinlink_core.encoding.membership import island_blocks, island_seeds, prove
 from kinlink_core.encoding.prf import Prf
 from kinlink_core.encoding.record_tags import RECORD_TAG_BYTES, seal_record_tags
@@ -83,6 +83,7 @@ _CANONICAL: Final[dict[FieldKind, tuple[str, ...]]] = {
     FieldKind.DATE: ("19881017", "198602", "1988", "20000229"),
     FieldKind.CODE: ("610103", "F", "AB123", "M"),
     FieldKind.PHONE: ("13912345678", "02987654321", "8613912345678", "0299990000"),
+    FieldKind.LEVEL_SET: ("1988", "1986", "2000", "1970"),
 }
 _ROWS: Final = 4
 _PAIR_KEY: Final = b"conformance pair key".ljust(keys.KEY_BYTES, b".")
@@ -124,6 +125,7 @@ def parts(
     key = epoch.key()
     encoder = Encoder(schema, epoch.schedule())
     columns: dict[str, Column] = {each.name: list(_CANONICAL[each.kind]) for each in schema.fields}
+    columns |= of_both_sides(schema, _ROWS)
     batch = encoder.encode(columns)
     content = {SECRET: b"", **_tables(schema), **_readings(schema)}
     content |= _sketches(schema, columns, batch)
@@ -165,15 +167,17 @@ def _readings(schema: Schema) -> dict[str, bytes]:
 def _sketches(schema: Schema, columns: dict[str, Column], batch: EncodedBatch) -> dict[str, bytes]:
     sketches = split_fixed(schema, batch.fixed).sketches
     sketched = [each.name for each in schema.fields if each.has_sketch]
+    sided = two_sided(schema, [columns[each.name] for each in schema.fields])
     return {
-        f"{SKETCH}/{each.name}": _json([each.comparison, _tags(each, columns[each.name])])
+        f"{SKETCH}/{each.name}": _json([each.comparison, _tags(each, column)])
         + (sketches[:, sketched.index(each.name)].tobytes() if each.has_sketch else b"")
-        for each in schema.fields
+        for each, column in zip(schema.fields, sided, strict=True)
     }
 
 
 def _tags(field_: Field, column: Column) -> list[list[str | None]]:
-    return [[tag_value(field_, tag, value or "") for value in column] for tag in field_.tags]
+    by_value = [tag_values(field_, value or "") for value in column]
+    return [list(values) for values in zip(*by_value, strict=True)]
 
 
 def _json(content: object) -> bytes:

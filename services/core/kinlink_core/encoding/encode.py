@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kinlink_core.encoding import keys
-from kinlink_core.encoding.features import blocking_values, sketch_tokens
+from kinlink_core.encoding.features import blocking_values, sketch_tokens, two_sided
 from kinlink_core.encoding.sketch import (
     SKETCH_BYTES,
     Bytes,
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from kinlink_core.encoding.schema import Field, Part, Pass, Schema
 
 PRESENCE_BYTES = 4
+# The last of them is no field: a schema with two sides has at most 31.
+WANTS_BIT = 8 * PRESENCE_BYTES - 1
 LSH = "lsh"
 
 Column = list[str | None]
@@ -50,6 +52,7 @@ class FixedParts:
     """Views into the fixed parts of n records."""
 
     present: npt.NDArray[np.bool_]  # (n, fields)
+    wants: npt.NDArray[np.bool_]  # (n,) of the side that wants; meaningless without sides
     sketches: Bytes  # (n, sketched fields, 256)
     record_sketch: Bytes  # (n, 256)
 
@@ -60,11 +63,15 @@ def split_fixed(schema: Schema, fixed: Bytes) -> FixedParts:
         raise ValueError(f"fixed parts are {fixed_bytes(schema)} bytes wide under this schema")
     bits = np.unpackbits(fixed[:, :PRESENCE_BYTES], axis=1, bitorder="little")
     body = fixed[:, PRESENCE_BYTES:].reshape(len(fixed), sketch_count(schema) + 1, SKETCH_BYTES)
-    return FixedParts(bits[:, : len(schema.fields)].astype(bool), body[:, :-1], body[:, -1])
+    present = bits[:, : len(schema.fields)].astype(bool)
+    return FixedParts(present, bits[:, WANTS_BIT].astype(bool), body[:, :-1], body[:, -1])
 
 
 def join_fixed(
-    present: npt.NDArray[np.bool_], sketches: Sequence[Bytes], record: Bytes | None = None
+    present: npt.NDArray[np.bool_],
+    sketches: Sequence[Bytes],
+    record: Bytes | None = None,
+    wants: npt.NDArray[np.bool_] | None = None,
 ) -> Bytes:
     """Fixed parts of n records out of their parts; without a record sketch they cannot be sieved.
 
@@ -72,9 +79,12 @@ def join_fixed(
         present: (n, fields) which fields have a value.
         sketches: (n, 256) of each sketched field, in the schema's order.
         record: (n, 256) record sketches; zeros by default.
+        wants: (n,) which records are of the side that wants; none by default.
     """
     bits = np.zeros((len(present), PRESENCE_BYTES * 8), np.uint8)
     bits[:, : present.shape[1]] = present
+    if wants is not None:
+        bits[:, WANTS_BIT] |= wants
     if record is None:
         record = np.zeros((len(present), SKETCH_BYTES), np.uint8)
     parts = [np.packbits(bits, axis=1, bitorder="little"), *sketches, record]
@@ -137,10 +147,11 @@ class Encoder:
 
     def blocking_inputs(self, columns: Mapping[str, Column]) -> list[PassInputs]:
         """What `encode` asks its evaluator for, pass by pass, without the rest of the work."""
+        sided = self._sided(columns)
         factored = {
             field.name: _factor(
                 field,
-                columns[field.name],
+                sided[field.name],
                 self._sketchers[field.name] if field.name in self._banded else None,
             )
             for field in self._schema.fields
@@ -177,9 +188,15 @@ class Encoder:
 
     def _factored(self, columns: Mapping[str, Column]) -> dict[str, _Factored]:
         return {
-            field.name: _factor(field, columns[field.name], self._sketchers[field.name])
-            for field in self._schema.fields
+            field.name: _factor(field, column, self._sketchers[field.name])
+            for field, column in zip(
+                self._schema.fields, self._sided(columns).values(), strict=True
+            )
         }
+
+    def _sided(self, columns: Mapping[str, Column]) -> dict[str, Column]:
+        names = [field.name for field in self._schema.fields]
+        return dict(zip(names, two_sided(self._schema, [columns[n] for n in names]), strict=True))
 
     def _fixed(self, rows: int, factored: Mapping[str, _Factored]) -> Bytes:
         count = len(self._schema.fields)
@@ -194,7 +211,15 @@ class Encoder:
             if field.has_sketch:
                 sketches.append(sketch)
             record[here, index::count] = sketch[here, index::count]
-        return join_fixed(present, sketches, record)
+        return join_fixed(present, sketches, record, self._wants(rows, factored))
+
+    def _wants(self, rows: int, factored: Mapping[str, _Factored]) -> npt.NDArray[np.bool_]:
+        sides = self._schema.sides
+        if sides is None:
+            return np.zeros(rows, bool)
+        column = factored[sides.field]
+        wanting = [value == sides.wants for value in column.values]
+        return np.array([*wanting, False])[column.codes]
 
     def _filler(self, rows: int, factored: Mapping[str, _Factored]) -> Bytes:
         """Noise in the share of a missing field: missing on both sides is no agreement.

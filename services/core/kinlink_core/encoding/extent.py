@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from kinlink_core.encoding.schema import Pass, Schema
 
 
-def inputs_per_record(blocking_pass: Pass) -> int:
+def inputs_per_record(schema: Schema, blocking_pass: Pass) -> int:
     """Blocking inputs of one record at most, over the pass and all its refinement levels."""
-    values = prod(map(part_values_max, blocking_pass.parts))
+    values = prod(part_values_max(part, schema.field(part.field)) for part in blocking_pass.parts)
     total = values
     for part in blocking_pass.refine:
-        values *= part_values_max(part)
+        values *= part_values_max(part, schema.field(part.field))
         total += values
     return total
 

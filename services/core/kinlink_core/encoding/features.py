@@ -17,11 +17,18 @@ from kinlink_core.encoding.dates import DAY_DIGITS, MONTH_DIGITS, MONTHS, YEAR_D
 from kinlink_core.encoding.schema import Field, FieldKind, Part
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+    from kinlink_core.encoding.schema import Schema
+
+    Column = list[str | None]
 
 WORD_LETTERS_MIN: Final = 3  # shorter words (of, de, st) tie everyone together
 PAD: Final = "_"
 # From here on (Chinese, kana, Hangul) one character is about one syllable.
+# Before the value of a level set: whose it is.
+WANTS: Final = "<"
+SHOWS: Final = ">"
 SYLLABIC_FIRST: Final = "\u2e80"
 
 
@@ -80,6 +87,48 @@ def date_parts(canonical: str) -> dict[str, str | None]:
     }
 
 
+def two_sided(schema: Schema, columns: Sequence[Column]) -> list[Column]:
+    """Columns in the schema's order, in which values of level sets say whose they are.
+
+    A record that does not tell its side has no such value.
+    """
+    if schema.sides is None:
+        return list(columns)
+    names = [field.name for field in schema.fields]
+    roles = columns[names.index(schema.sides.field)]
+    signs = {role: WANTS if role == schema.sides.wants else SHOWS for role in set(roles) - {None}}
+    return [
+        column
+        if field.relation is None
+        else [
+            None if value is None or role is None else f"{signs[role]}{value}"
+            for value, role in zip(column, roles, strict=True)
+        ]
+        for field, column in zip(schema.fields, columns, strict=True)
+    ]
+
+
+def level_slots(field: Field, level: int, sided: str, *, wants: bool) -> tuple[str, ...]:
+    """The slots that a value fills on one side of a level; none on the other side."""
+    if field.relation is None or sided.startswith(WANTS) != wants:
+        return ()
+    return field.relation.slots(level, sided.removeprefix(WANTS).removeprefix(SHOWS), wants=wants)
+
+
+def tag_values(field: Field, canonical: str) -> list[str | None]:
+    """The values behind the field's equality tags, in their order; None for what it lacks."""
+    if field.relation is None:
+        return [tag_value(field, tag, canonical) for tag in field.tags]
+    values: list[str | None] = []
+    for level, width in enumerate(field.relation.widths):
+        for wants, count in ((True, width.wants), (False, width.shows)):
+            found = [
+                f"{level}:{slot}" for slot in level_slots(field, level, canonical, wants=wants)
+            ]
+            values += [*found, *[None] * (count - len(found))]
+    return values
+
+
 def category_value(field: Field, canonical: str) -> str | None:
     """The value behind the `equal` tag; None for a partial date, which equals nothing for sure."""
     partial = field.kind is FieldKind.DATE and len(canonical) != DAY_DIGITS
@@ -104,6 +153,12 @@ def blocking_values(part: Part, field: Field, canonical: str) -> tuple[str, ...]
 
 
 _Found = str | tuple[str, ...] | None
+
+
+def _level(field: Field, canonical: str, n: int) -> _Found:
+    return tuple(
+        slot for wants in (True, False) for slot in level_slots(field, n, canonical, wants=wants)
+    )
 
 
 def _exact(field: Field, canonical: str, _n: int) -> _Found:
@@ -214,4 +269,5 @@ _TRANSFORMS: Final[dict[str, Callable[[Field, str, int], _Found]]] = {
     "year_window": _year_window,
     "month_window": _month_window,
     "day_window": _day_window,
+    "level": _level,
 }

@@ -8,6 +8,7 @@
 | date | YYYYMMDD, YYYYMM or YYYY |
 | code | letters and digits, upper case |
 | phone | digits, without the country code if the schema names it |
+| level_set | as its relation writes it (`level_sets`) |
 
 Canonical values are fixed points: normalising one again changes nothing. Missing (None) are empty
 values and the words of `NULL_VALUES` (without Na and Nan in Chinese names). What cannot be read is
@@ -53,6 +54,7 @@ VALUE_CHARACTERS_MAX: Final[dict[FieldKind, int]] = {
     FieldKind.DATE: 60,
     FieldKind.CODE: 100,
     FieldKind.PHONE: 60,
+    FieldKind.LEVEL_SET: 400,
 }
 
 PHONE_DIGITS_MIN: Final = 5
@@ -169,6 +171,10 @@ def _null_test(field: Field) -> Callable[[str], bool]:
 
 
 def _reader(field: Field) -> _Reader:
+    return _plain_reader(field) if field.relation is None else field.relation.read
+
+
+def _plain_reader(field: Field) -> _Reader:
     options = field.options
     match field.kind:
         case FieldKind.NAME:
@@ -183,6 +189,8 @@ def _reader(field: Field) -> _Reader:
             return _code_reader(options)
         case FieldKind.PHONE:
             return lambda value: _phone(value, options.country)
+        case FieldKind.LEVEL_SET:
+            raise ValueError(f"{field.name} has no relation")
 
 
 def _name(value: str) -> str:

@@ -13,9 +13,12 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from kinlink_core.encoding._faults import Fault, SchemaError
+
+if TYPE_CHECKING:
+    from kinlink_core.encoding.level_sets import Relation
 
 __all__ = [
     "CAP_DEFAULT",
@@ -36,6 +39,7 @@ __all__ = [
     "Pass",
     "Schema",
     "SchemaError",
+    "Sides",
     "load_schema",
     "packaged_schema",
     "parse_schema",
@@ -64,6 +68,7 @@ class FieldKind(StrEnum):
     DATE = "date"
     CODE = "code"
     PHONE = "phone"
+    LEVEL_SET = "level_set"
 
 
 class LinkType(StrEnum):
@@ -78,13 +83,14 @@ class Level:
     """One step of a comparison; the first level that holds, from the top, is the one scored.
 
     A sketch level holds where the sampled Hamming fraction is at most `max_distance`; a tag level
-    where both sides hold the same value of `tag`. Missing on either side and "none of these" are
-    implied.
+    where both sides hold the same value of `tag`, or, of a level set, share `shared` slots.
+    Missing on either side and "none of these" are implied.
     """
 
     label: str
     max_distance: float | None = None
     tag: str | None = None
+    shared: int = 1
 
 
 @dataclass(frozen=True)
@@ -123,6 +129,8 @@ class Field:
 
     `entropy_bits` is what the field's author believes a value tells about a person: log2 of the
     number of about equally frequent values. Passes are refused by it (`PASS_ENTROPY_BITS_MIN`).
+    `relation` is what a level set compares. `m` is how often each level holds among matches, the
+    last for none of them, where that is known before any pair is seen; training keeps it.
     """
 
     name: str
@@ -133,17 +141,26 @@ class Field:
     comparison: str
     options: FieldOptions = field(default_factory=FieldOptions)
     optional: bool = False
+    relation: Relation | None = None
+    m: tuple[float, ...] | None = None
 
     @property
     def has_sketch(self) -> bool:
         """Whether a similarity sketch of the value is made."""
-        return self.comparison != "category"
+        return self.comparison not in {"category", "level_set"}
 
     @property
     def tags(self) -> tuple[str, ...]:
         """The names of the 8-byte equality tags of a sealed value."""
         if self.comparison == "category":
             return CATEGORY_TAGS
+        if self.relation is not None:
+            return tuple(
+                f"{level} {side} {number}"
+                for level, width in enumerate(self.relation.widths)
+                for side, count in (("wants", width.wants), ("shows", width.shows))
+                for number in range(count)
+            )
         return DATE_TAGS if self.comparison == "date" else ()
 
 
@@ -186,6 +203,14 @@ class Pass:
 
 
 @dataclass(frozen=True)
+class Sides:
+    """Who is compared with whom: records whose code in `field` is `wants` with all others."""
+
+    field: str
+    wants: str
+
+
+@dataclass(frozen=True)
 class Schema:
     """A checked schema; build it by `load_schema` or `parse_schema`."""
 
@@ -196,6 +221,7 @@ class Schema:
     threshold_probability: float = THRESHOLD_DEFAULT
     disclosure_floor_probability: float = DISCLOSURE_FLOOR_DEFAULT
     description: str = ""
+    sides: Sides | None = None
 
     @cached_property
     def _fields_by_name(self) -> dict[str, Field]:
@@ -238,6 +264,7 @@ class Schema:
                 [each.name, each.kind.value, each.comparison, asdict(each.options)]
                 for each in self.fields
             ],
+            **self._two_sided(),
             "passes": [
                 [each.id, [str(part) for part in each.parts], [str(part) for part in each.refine]]
                 for each in self.passes
@@ -245,6 +272,17 @@ class Schema:
         }
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def _two_sided(self) -> dict[str, object]:
+        """What of sides and level sets decides how values encode; nothing for most schemas."""
+        if self.sides is None:
+            return {}
+        relations = {
+            each.name: [type(each.relation).__name__, repr(each.relation)]
+            for each in self.fields
+            if each.relation is not None
+        }
+        return {"sides": asdict(self.sides), "relations": relations}
 
 
 def parse_schema(text: str, *, source: str) -> Schema:

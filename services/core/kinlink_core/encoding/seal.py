@@ -11,8 +11,9 @@ much as the mask: the XOR of the two sides has no mask left, and where its bits 
 of the sketch's bytes, a registry that knows the sketch keys reads both values out of it.
 
 Equality of categories and date parts is shown by 8-byte tags, hashed by a function drawn for the
-pair, presence by 2-byte tags. What is missing is random under a key of the vault, stable for the
-pair, and equal to nothing (but for 2^-16 by chance).
+pair, presence by 2-byte tags; slots of level sets (`level_sets`) by 8-byte MACs under the pair's
+key, sorted, so that their places tell nothing. What is missing is random under a key of the vault,
+stable for the pair, and equal to nothing (but for 2^-16 by chance).
 
 Not guaranteed: the linker learns the sampled distance and the equalities of every pair it gets both
 sides of; whoever knows the sketch keys can compare distances to people it knows with what a guess
@@ -31,13 +32,14 @@ import numpy.typing as npt
 from kinlink_core.encoding import keys
 from kinlink_core.encoding._draws import RANK_BYTES, Reader, shuffled
 from kinlink_core.encoding.encode import Column, split_fixed
-from kinlink_core.encoding.features import tag_value
+from kinlink_core.encoding.features import tag_values, two_sided
 from kinlink_core.encoding.prf import Prf
 from kinlink_core.encoding.schema import SAMPLE_BITS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from kinlink_core.encoding.level_sets import Relation
     from kinlink_core.encoding.prf import Seeds
     from kinlink_core.encoding.schema import Field, Schema
     from kinlink_core.encoding.sketch import Bytes
@@ -85,7 +87,7 @@ def _digest_values(field: Field, values: Column) -> TagDigests:
     """Digest n canonical values for the tags of a field; each distinct value once."""
     index: dict[str | None, int] = {}
     codes = np.fromiter((index.setdefault(v, len(index)) for v in values), np.int64, len(values))
-    by_value = [[_digest(field, tag, value) for tag in field.tags] for value in index]
+    by_value = [_digests(field, value) for value in index]
     shape = len(index), len(field.tags)
     table = np.array([[digest or 0 for digest in row] for row in by_value], np.uint64)
     missing = np.array([[digest is None for digest in row] for row in by_value], bool)
@@ -95,7 +97,8 @@ def _digest_values(field: Field, values: Column) -> TagDigests:
 def digest_columns(schema: Schema, columns: Sequence[Column]) -> list[TagDigests]:
     """Digests of n records, by fields and their canonical values in the schema's order."""
     return [
-        _digest_values(field, column) for field, column in zip(schema.fields, columns, strict=True)
+        _digest_values(field, column)
+        for field, column in zip(schema.fields, two_sided(schema, columns), strict=True)
     ]
 
 
@@ -134,16 +137,16 @@ def seal_pairs(
         if field.has_sketch:
             sketch = next(sealed)
             _overwrite(sketch, missing, noise)
-        tags = [_tag(*tag, stream, noise) for tag in _by_tag(digests[index])]
         columns.append(
-            SealedColumn(presence, sketch, np.concatenate(tags, axis=1) if tags else None)
+            SealedColumn(presence, sketch, _tags(field, digests[index], seeds, stream, noise))
         )
     return SealedBatch(tuple(columns))
 
 
 def _drawn_bytes(field: Field) -> int:
     sample = _SAMPLE_DRAWN_BYTES if field.has_sketch else 0
-    return PRESENCE_TAG_BYTES + sample + _TAG_DRAWN_BYTES * len(field.tags)
+    tags = 0 if field.relation is not None else len(field.tags)
+    return PRESENCE_TAG_BYTES + sample + _TAG_DRAWN_BYTES * tags
 
 
 def _sealed_bytes(field: Field) -> int:
@@ -197,19 +200,50 @@ def _sample(sketches: Bytes, nibbles: Bytes) -> Bytes:
     return ((pairs_of_bytes >> choice) & np.uint16(1)).astype(np.uint8)
 
 
-_Tag = tuple[npt.NDArray[np.uint64], npt.NDArray[np.bool_]]
+def _digests(field: Field, canonical: str | None) -> list[int | None]:
+    values = [None] * len(field.tags) if canonical is None else tag_values(field, canonical)
+    # Slots of a level set hold the same value under any number.
+    tags = field.tags if field.relation is None else [""] * len(values)
+    return [
+        None if value is None else _digest(field, tag, value)
+        for tag, value in zip(tags, values, strict=True)
+    ]
 
 
-def _by_tag(digests: TagDigests) -> list[_Tag]:
-    return list(zip(digests.digest.T, digests.missing.T, strict=True))
-
-
-def _digest(field: Field, tag: str, canonical: str | None) -> int | None:
-    value = None if canonical is None else tag_value(field, tag, canonical)
-    if value is None:
-        return None
+def _digest(field: Field, tag: str, value: str) -> int:
     text = keys.lp(field.name.encode(), tag.encode(), value.encode())
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
+
+
+def _tags(
+    field: Field, digests: TagDigests, seeds: Seeds, stream: Reader, noise: Reader
+) -> Bytes | None:
+    if not field.tags:
+        return None
+    if field.relation is not None:
+        return _slots(field.relation, digests, seeds, noise)
+    tags = [
+        _tag(digest, missing, stream, noise)
+        for digest, missing in zip(digests.digest.T, digests.missing.T, strict=True)
+    ]
+    return np.concatenate(tags, axis=1)
+
+
+def _slots(relation: Relation, digests: TagDigests, seeds: Seeds, noise: Reader) -> Bytes:
+    """Tags of a level set, (n, 8 × slots); each side of each level in an order that tells nothing.
+
+    A pair compares many values of a level with each other, which takes more than a function that is
+    universal for two: these are MACs under the pair's key. Empty slots are noise.
+    """
+    tags = seeds.macs(b"slots", digests.digest).astype("<u8")
+    random = np.ascontiguousarray(noise.take(TAG_BYTES * digests.digest.shape[1])).view("<u8")
+    tags[digests.missing] = random[digests.missing]
+    start = 0
+    for width in relation.widths:
+        for count in (width.wants, width.shows):
+            tags[:, start : start + count].sort(axis=1)
+            start += count
+    return np.ascontiguousarray(tags).view(np.uint8)
 
 
 def _tag(

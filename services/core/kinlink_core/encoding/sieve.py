@@ -60,8 +60,12 @@ def open_bits(schema: Schema, blocking_pass: Pass) -> Positions:
     What all records of an island have in common says nothing about two of them, and would let
     strangers pass. Byte i of a record sketch belongs to field i mod F.
     """
-    fixed = [field.name in blocking_pass.fixed_fields for field in schema.fields]
-    open_bytes = ~np.resize(np.array(fixed), SKETCH_BYTES)
+    # What one side wants does not look like what the other shows.
+    idle = [
+        field.name in blocking_pass.fixed_fields or field.relation is not None
+        for field in schema.fields
+    ]
+    open_bytes = ~np.resize(np.array(idle), SKETCH_BYTES)
     bits = np.flatnonzero(np.repeat(open_bytes, 8))
     return bits if len(bits) >= SIEVE_BITS else np.arange(8 * SKETCH_BYTES)
 
@@ -79,6 +83,17 @@ def short_sketches(record_sketches: Bytes, looked_at: Positions) -> Bytes:
     sampled = np.take_along_axis(record_sketches, looked_at >> 3, axis=1)
     bits: Bytes = (sampled >> (looked_at & 7).astype(np.uint8)) & np.uint8(1)
     return bits
+
+
+def with_sides(short: Bytes, wants: npt.NDArray[np.bool_], *, of_left: bool) -> Bytes:
+    """Short sketches in which every other bit tells whether two records are of different sides.
+
+    Of a pair of one wanting and one showing record these bits agree, of two alike they all differ:
+    such a pair is half as far apart as its records, and one of two alike at least 32 bits.
+    """
+    sided = short.copy()
+    sided[:, ::2] = (wants == of_left)[:, None]
+    return sided
 
 
 def sieve_words(seeds: Seeds, short: Bytes) -> Words:
