@@ -265,5 +265,5 @@ def test_every_canonical_value_has_tokens_and_suits_every_transform(
             continue
         part = Part("f", name, tuple(argument.low for argument in transform.arguments))
         blocking = blocking_values(part, of, found)
-        assert len(blocking) <= part_values_max(part)
+        assert len(blocking) <= part_values_max(part, of)
         assert all(blocking)
