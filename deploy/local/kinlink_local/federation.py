@@ -54,11 +54,19 @@ class Ingested:
 class Federation:
     """Founds and starts the parts of one federation below one folder."""
 
-    def __init__(self, root: Path, name: str, schema: Path, supervisor: Supervisor) -> None:
+    def __init__(
+        self,
+        root: Path,
+        name: str,
+        schema: Path,
+        supervisor: Supervisor,
+        sides: Mapping[str, str] | None = None,
+    ) -> None:
         self.name = name
         self.root = root
         self.schema = schema.resolve()
         self._supervisor = supervisor
+        self._sides = sides or {}
         self._offices: dict[str, Office] = {}
         self._ca: CertificateAuthority = make_ca(name)
         self._ca_path = root / "ca.pem"
@@ -96,7 +104,9 @@ class Federation:
         """
         home = self.home(name)
         office = self._enrol(REGISTRY, Role.REGISTRY, name)
-        own = settings.registry(self.name, name, self.schema, key_server())
+        own = settings.registry(
+            self.name, name, self.schema, key_server(), self._sides.get(name, "")
+        )
         write_file(home / "registry.toml", settings.as_toml(own).encode())
         office.run("init")
         office.run("keys", "card", "--out", str(self._card(name)))

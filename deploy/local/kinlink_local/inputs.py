@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import duckdb
+from kinlink_core.encoding.normalize import join_columns, normalize_column
 from kinlink_core.encoding.schema import Schema, SchemaError, load_schema
 from kinlink_core.errors import KinlinkError
 from kinlink_core.runtime.identity import check_name
@@ -73,6 +74,23 @@ def plan_rehearsal(
     if faults or read is None:
         raise BadInputError(faults)
     return RehearsalPlan(read, schema, files, truth, threshold, out, key_server)
+
+
+def sides_of(plan: RehearsalPlan) -> dict[str, str]:
+    """By registry the side of a two-sided schema that all its records are of, where that is so."""
+    if plan.schema.sides is None:
+        return {}
+    field = plan.schema.field(plan.schema.sides.field)
+    columns = ", ".join(f'"{name}"' for name in field.columns)
+    found = {}
+    for name, path in plan.files.items():
+        with duckdb.connect() as connection:
+            told = connection.execute(f"select distinct {columns} from {scan_sql(path)}").fetchall()
+        by_column = dict(zip(field.columns, zip(*told, strict=True), strict=True))
+        codes = set(normalize_column(field, join_columns(field, by_column)).values)
+        if len(codes) == 1 and None not in codes:
+            found[name] = str(codes.pop())
+    return found
 
 
 def scan_sql(path: Path) -> str:

@@ -21,6 +21,7 @@ from kinlink_local.blocking import pair_completeness
 from kinlink_local.counts import Counts, read_counts
 from kinlink_local.estimates import compare
 from kinlink_local.federation import Federation
+from kinlink_local.inputs import sides_of
 from kinlink_local.linker_client import LINKER, LinkageView, LinkerClient
 from kinlink_local.pairs import load_pairs, write_pairs
 from kinlink_local.processes import Supervisor
@@ -55,7 +56,9 @@ def rehearse(plan: RehearsalPlan, stopwatch: Stopwatch) -> dict[str, Any]:
         Supervisor({}) as supervisor,
         duckdb.connect() as connection,
     ):
-        federation = Federation(Path(scratch), FEDERATION, plan.schema_path, supervisor)
+        federation = Federation(
+            Path(scratch), FEDERATION, plan.schema_path, supervisor, sides_of(plan)
+        )
         started = start(
             federation,
             supervisor,

@@ -22,7 +22,9 @@ ISLAND_CAP_MAX: Final = 1_000
 Table = dict[str, Any]
 
 
-def registry(federation: str, name: str, schema: Path, key_server: str | None) -> Table:
+def registry(
+    federation: str, name: str, schema: Path, key_server: str | None, side: str = ""
+) -> Table:
     """`registry.toml`; `key_server` is its address, or None for plain mode."""
     return {
         "federation": federation,
@@ -36,6 +38,7 @@ def registry(federation: str, name: str, schema: Path, key_server: str | None) -
         **({"key_server": {"address": key_server}} if key_server else {}),
         # Nobody waits a day for a rehearsal: what changes leaves at once.
         "rounds": {"spread_hours": 0},
+        **({"side": side} if side else {}),
     }
 
 

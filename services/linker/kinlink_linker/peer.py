@@ -50,6 +50,7 @@ class Description:
     records: int
     feed_id: str
     last_sequence: int
+    side: str = ""  # that all its records are of; empty for both
 
 
 @dataclass(frozen=True)

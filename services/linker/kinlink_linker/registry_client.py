@@ -156,6 +156,7 @@ class GrpcRegistryPeer:
             records=answer.records,
             feed_id=answer.feed_id,
             last_sequence=answer.last_sequence,
+            side=answer.side,
         )
 
     def feed(

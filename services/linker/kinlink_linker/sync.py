@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import structlog
@@ -161,6 +162,10 @@ class Synchroniser:
     def _agree(self, federation: Federation) -> Agreement:
         asks = [Ask(name, name, self._describe) for name in federation.present]
         federation.descriptions.update(federation.ask(asks))
+        for one, other in combinations(sorted(federation.descriptions), 2):
+            side = federation.descriptions[one].side
+            if side and side == federation.descriptions[other].side:
+                federation.keep_apart(one, other)
         agreement = agree(self.own, federation.descriptions)
         refused = {each.name: each for each in agreement.refused}
         for name, description in federation.descriptions.items():

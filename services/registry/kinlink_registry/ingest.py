@@ -73,7 +73,13 @@ def _batches(node: Node, request: IngestRequest) -> Iterator[Progress]:
         open_source(spec, memory_limit=node.settings.vault.memory_limit) as source,
         Report(report_path) as report,
     ):
-        reader = RowReader(node.schema, source, request.id_column, ids_only=request.delete)
+        reader = RowReader(
+            node.schema,
+            source,
+            request.id_column,
+            ids_only=request.delete,
+            side=node.settings.side,
+        )
         report.add(source.faults)
         _count_rejected(node, source.faults, "malformed")
         progress = Progress(

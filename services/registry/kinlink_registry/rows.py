@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from kinlink_registry.source import Batch, Source
 
 ID_CHARACTERS_MAX = 256
+OTHER_SIDE = "is not of the side that this registry takes (`side` in its settings)"
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,21 @@ class RowReader:
     """Turns batches of text into good rows and faults."""
 
     def __init__(
-        self, schema: Schema, source: Source, id_column: str, *, ids_only: bool = False
+        self,
+        schema: Schema,
+        source: Source,
+        id_column: str,
+        *,
+        ids_only: bool = False,
+        side: str = "",
     ) -> None:
-        """Raises `InvalidInputError` naming every column that is missing."""
+        """Raises `InvalidInputError` naming every column that is missing.
+
+        With a `side` the rows of the other one are faults.
+        """
         self._fields: tuple[Field, ...] = () if ids_only else schema.fields
+        self._side = side
+        self._side_field = schema.sides.field if schema.sides is not None and side else None
         self._id_column = id_column.strip().lower()
         self._seen: set[bytes] = set()
         self._spelled = _columns_in(source, self._fields, id_column)
@@ -59,6 +71,11 @@ class RowReader:
             for index, reason in column.faults:
                 fault = RowFault(batch.rows[index], field.name, str(reason))
                 faults.setdefault(index, []).append(fault)
+            if field.name == self._side_field:
+                for index, value in enumerate(column.values):
+                    if value != self._side:
+                        fault = RowFault(batch.rows[index], field.name, OTHER_SIDE)
+                        faults.setdefault(index, []).append(fault)
         good = [index for index in range(len(batch.rows)) if index not in faults]
         values = list(zip(*normalised, strict=True)) if normalised else [()] * len(batch.rows)
         rows = Rows([local_ids[i] for i in good], [values[i] for i in good])

@@ -100,6 +100,7 @@ class RegistryServicer(registry_pb2_grpc.RegistryServiceServicer):
             feed_id=found.position.feed_id,
             last_sequence=found.position.last_sequence,
             build=self._build,
+            side=self._node.settings.side,
         )
 
     def StreamTokens(  # noqa: N802

@@ -111,6 +111,8 @@ class RegistrySettings(Settings):
     listen: Address = "127.0.0.1:7441"
     health_listen: Address = "127.0.0.1:7442"
     metrics_listen: Address = "127.0.0.1:7443"
+    # Code of the only side of a two-sided schema that this registry takes; empty for both.
+    side: str = Field(default="", max_length=40)
     tls_dir: ConfigPath = Path("tls")
     workers: int = Field(default=WORKERS, ge=2, le=256)
     grace_seconds: float = Field(default=GRACE_SECONDS, ge=0, le=600)

@@ -224,7 +224,7 @@ def test_tags_of_a_side_fill_every_slot_and_tell_neither_size_nor_side() -> None
         assert words.shape == (rows, sum(w.wants + w.shows for w in relation.widths))
         assert len(np.unique(words)) == words.size  # no two pairs, no two slots alike
         assert abs(np.unpackbits(tags).mean() - 0.5) < 0.01
-        each_level = words.reshape(rows, -1, 8)
+        each_level = words.reshape(rows, -1, 16)
         assert (np.diff(each_level.astype(object), axis=2) > 0).all()  # sorted, so no place tells
 
 

@@ -35,6 +35,7 @@ def read_level_set(keys: Keys) -> tuple[Relation | None, tuple[Level, ...]]:
     """What a field compares and by which levels; None if the file does not say."""
     item = keys.required("relation", f"choose one of: {', '.join(RELATIONS)}")
     relation = keys.choice(item, RELATIONS, "")
+    of_level = list(range(LEVELS_MAX))
     level_item = keys.required("levels", "list them, the closest first")
     read = [
         Keys(each, keys.log, "a level") for each in keys.entries(level_item, LEVELS_MAX, "levels")
@@ -51,11 +52,15 @@ def read_level_set(keys: Keys) -> tuple[Relation | None, tuple[Level, ...]]:
         case "shared":
             words = keys.texts(keys.optional("rare"), WORDS_LISTED_MAX, "words")
             rare = frozenset(map(fold, words))
-            found = Shared(tuple(_only_rare(level) for level in read), rare)
+            only_rare = [_only_rare(level) for level in read]
+            lists = tuple(sorted(set(only_rare)))
+            found = Shared(lists, rare)
+            of_level = [lists.index(each) for each in only_rare]
         case _:
             found = None
     levels = tuple(
-        _level(level, number, counts=relation == "shared") for number, level in enumerate(read)
+        _level(level, number, counts=relation == "shared")
+        for level, number in zip(read, of_level, strict=False)
     )
     return found, levels
 

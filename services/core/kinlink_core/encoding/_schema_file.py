@@ -36,7 +36,7 @@ PASSES_MAX: Final = 64
 PARTS_MAX: Final = 6
 REFINEMENTS_MAX: Final = 4
 CAP_MAX: Final = 1000
-VALUES_PER_PASS_MAX: Final = 32  # blocking values of one record in one pass
+VALUES_PER_PASS_MAX: Final = 512  # blocking values of one record in one pass
 EXPOSURE_CHARACTERS_MIN: Final = 20
 FORMAT: Final = "1"
 

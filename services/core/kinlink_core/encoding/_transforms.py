@@ -106,9 +106,10 @@ def _window(bits: float | None) -> Callable[[Field, Arguments], float]:
 
 
 def _of_level(field: Field, args: Arguments) -> float:
-    widths = field.relation.widths if field.relation is not None else ()
-    wants = [width.wants for width in widths][int(args[0]) :][:1] or [1]
-    return max(0.0, field.entropy_bits - log2(wants[0]))
+    level = int(args[0])
+    if field.relation is None or level >= len(field.levels):
+        return 0.0  # a fault that is reported elsewhere
+    return max(0.0, field.entropy_bits - log2(field.relation.widths[field.list_of(level)].wants))
 
 
 def _window_transform(bits: float | None, widest: int) -> Transform:
@@ -156,7 +157,7 @@ def part_values_max(part: Part, field: Field | None) -> int:
     if part.transform == "lsh":
         return int(part.args[1])
     if field is not None and field.relation is not None:
-        width = field.relation.widths[int(part.args[0])]
+        width = field.relation.widths[field.list_of(int(part.args[0]))]
         return max(width.wants, width.shows)
     return TRANSFORMS[part.transform].values_max
 

@@ -156,8 +156,11 @@ _Found = str | tuple[str, ...] | None
 
 
 def _level(field: Field, canonical: str, n: int) -> _Found:
+    number = field.list_of(n)
     return tuple(
-        slot for wants in (True, False) for slot in level_slots(field, n, canonical, wants=wants)
+        slot
+        for wants in (True, False)
+        for slot in level_slots(field, number, canonical, wants=wants)
     )
 
 

@@ -33,7 +33,7 @@ from kinlink_core.encoding._faults import ValueFault, ValueFaultError
 from kinlink_core.encoding.folding import canonical_code, fold
 
 ALTERNATIVES_MAX: Final = 4
-WORDS_MAX: Final = 8
+WORDS_MAX: Final = 16
 # A window of a level is cut in about so many steps; what lies less than a step outside may count.
 STEPS: Final = 8
 
@@ -222,15 +222,18 @@ class Table(Relation):
 
 @dataclass(frozen=True)
 class Shared(Relation):
-    """Sets of words: each level asks for a number of shared ones, perhaps among the rare alone."""
+    """Sets of words: each level asks for a number of shared ones, perhaps among the rare alone.
 
-    levels: tuple[bool, ...]  # of each level, whether only rare words count
+    Levels that look at the same words have one list.
+    """
+
+    lists: tuple[bool, ...]  # of each list, whether only rare words are on it
     rare: frozenset[str] = frozenset()
 
     @property
     def widths(self) -> tuple[Width, ...]:
         """As many words as are read."""
-        return tuple(Width(WORDS_MAX, WORDS_MAX) for _ in self.levels)
+        return tuple(Width(WORDS_MAX, WORDS_MAX) for _ in self.lists)
 
     def read(self, text: str) -> str:
         """Distinct words in order, at most `WORDS_MAX`."""
@@ -238,9 +241,9 @@ class Shared(Relation):
         return ",".join([word for word in words if word][:WORDS_MAX])
 
     def wanted(self, level: int, canonical: str) -> Slots:
-        """The words that count at a level."""
+        """The words on a list."""
         words = canonical.split(",")
-        return tuple(w for w in words if w in self.rare) if self.levels[level] else tuple(words)
+        return tuple(w for w in words if w in self.rare) if self.lists[level] else tuple(words)
 
     def shown(self, level: int, canonical: str) -> Slots:
         """As `wanted`."""

@@ -149,6 +149,10 @@ class Field:
         """Whether a similarity sketch of the value is made."""
         return self.comparison not in {"category", "level_set"}
 
+    def list_of(self, level: int) -> int:
+        """Which list of its relation a level of a level set looks at."""
+        return int(self.levels[level].tag or 0)
+
     @property
     def tags(self) -> tuple[str, ...]:
         """The names of the 8-byte equality tags of a sealed value."""

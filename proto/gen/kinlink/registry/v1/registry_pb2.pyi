@@ -82,12 +82,15 @@ class GetRegistryResponse(_message.Message):
     FEED_ID_FIELD_NUMBER: _builtins.int
     LAST_SEQUENCE_FIELD_NUMBER: _builtins.int
     BUILD_FIELD_NUMBER: _builtins.int
+    SIDE_FIELD_NUMBER: _builtins.int
     registry: _builtins.str
     records: _builtins.int
     feed_id: _builtins.str
     """Changes when the feed no longer continues the one known under another id (a restore)."""
     last_sequence: _builtins.int
     build: _builtins.str
+    side: _builtins.str
+    """Code of the side of a two-sided schema that all its records are of; empty if it holds both."""
     @_builtins.property
     def profiles(self) -> _containers.RepeatedCompositeFieldContainer[_profile_pb2.Profile]:
         """One a served epoch, newest first."""
@@ -104,10 +107,11 @@ class GetRegistryResponse(_message.Message):
         feed_id: _builtins.str = ...,
         last_sequence: _builtins.int = ...,
         build: _builtins.str = ...,
+        side: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["card", b"card"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["build", b"build", "card", b"card", "feed_id", b"feed_id", "last_sequence", b"last_sequence", "profiles", b"profiles", "records", b"records", "registry", b"registry"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["build", b"build", "card", b"card", "feed_id", b"feed_id", "last_sequence", b"last_sequence", "profiles", b"profiles", "records", b"records", "registry", b"registry", "side", b"side"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
