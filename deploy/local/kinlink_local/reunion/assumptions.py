@@ -72,7 +72,9 @@ FOUND_AS: Final = {"self_seeking": 0.70, "rescued_minor": 0.10, "adoptee": 0.20}
 SIBLING_SHARE: Final = 0.02  # found notices that are of a brother or sister of a missing child [A]
 TWIN_SHARE: Final = 0.15  # of those siblings, a third of them identical [A]
 SIBLING_AT_HOME_SHARE: Final = 0.5  # of those siblings, registered where the family lives [A]
-NEIGHBOUR_SHARE: Final = 0.05  # found notices of same sex, county, birth and loss within 15 days [A]
+NEIGHBOUR_SHARE: Final = (
+    0.05  # found notices of same sex, county, birth and loss within 15 days [A]
+)
 NEIGHBOUR_DAYS: Final = 15
 
 # How the family writes a date.
@@ -101,8 +103,8 @@ TRACE_KERNEL: Final = (
 )  # fmt: skip
 # How the found side writes its dates: share of day, month and year [A].
 FOUND_BIRTH_PRECISION: Final = (0.80, 0.10, 0.10)
-FOUND_TRACE_PRECISION: Final = (0.50, 0.30, 0.20)
-FOUND_TRACE_SHARE: Final = 0.80  # has one at all [A]
+FOUND_TRACE_PRECISION: Final = (0.30, 0.30, 0.40)
+FOUND_TRACE_SHARE: Final = 0.50  # has one at all [A]
 FOUND_CALENDAR_UNKNOWN_SHARE: Final = 0.30  # of dates to the day [A]
 SEX_ERROR: Final = 0.005  # [A]
 CATEGORY_BELIEVED_SHARE: Final = 0.60  # the found side says how it came to be separated [A]
@@ -135,9 +137,9 @@ FAMILY_SIBLING_NAMES_MAX: Final = 3
 # Marks and memories are sets: each term is there or not.
 MARKS_MEAN: Final = 0.9  # marks of a child [A]
 MARK_SHOWN: Final = 0.75  # the family tells a mark that the child has [A]
-MARK_KEPT: Final = 0.60  # the found side has a mark of the child's recorded, the same way [A]
+MARK_KEPT: Final = 0.40  # the found side has a mark of the child's recorded, the same way [A]
 MARKS_NEW: Final = 0.5  # further marks on the found side [A]
-MARKS_SHARE: Final = (0.65, 0.55)  # a side has the field at all: family, found [A]
+MARKS_SHARE: Final = (0.50, 0.50)  # a side has the field at all: family, found [A]
 MEMORIES_MEAN: Final = 18.0  # things that are so at a child's home [A]
 MEMORY_SHOWN: Final = 0.50  # the family tells one of them [A]
 MEMORIES_NEW: Final = 1.5  # things the found side recalls from elsewhere [A]
@@ -147,13 +149,21 @@ MEMORY_SHARE: Final = 0.70  # the family tells of its home at all [A]
 HEIGHT_CORRELATION: Final = 0.8
 HEIGHT_SD_CM: Final = 4.5
 HEIGHT_SHARE: Final = 0.5  # the family gives one
-HEIGHT_FOR_AGE: Final = ((0, 58.0), (1, 76.0), (5, 108.0), (10, 138.0), (16, 165.0))  # years, cm [A]
+HEIGHT_FOR_AGE: Final = (
+    (0, 58.0),
+    (1, 76.0),
+    (5, 108.0),
+    (10, 138.0),
+    (16, 165.0),
+)  # years, cm [A]
 
 # When a notice is entered [A]; neither date is evidence.
 FAMILY_ENTRY_FIRST: Final = 2007
 FAMILY_ENTRY_YEARS: Final = 15.0
 ENTRY_LAST: Final = "2026-06-30"
-FOUND_WAIT_SHAPE: Final = 4.0  # of the gamma law from first trace to notice; its mean gives the delay
+FOUND_WAIT_SHAPE: Final = (
+    4.0  # of the gamma law from first trace to notice; its mean gives the delay
+)
 ADULT_PHOTO_AGES: Final = (18, 45)
 
 # Blood. Allele shares that give the groups of a Han population (O 34, A 28, B 29, AB 9 percent) [D].
@@ -197,24 +207,24 @@ AGE_BANDS: Final = (0, 1, 3, 6)  # first year of each
 REGIMES: Final = {
     "informative": Regime(
         dates_from_table=True,
-        place=(0.15, 0.25, 0.50, 0.85),
-        nickname=(0.05, 0.15, 0.45, 0.80),
-        surname=(0.10, 0.15, 0.40, 0.85),
-        parent=(0.02, 0.04, 0.20, 0.60),
-        sibling=(0.02, 0.04, 0.25, 0.60),
-        siblings=(0.10, 0.15, 0.50, 0.85),
-        memory=(0.10, 0.20, 0.60, 0.85),
-        memory_kept=(0.03, 0.05, 0.12, 0.20),
+        place=(0.15, 0.20, 0.40, 0.70),
+        nickname=(0.05, 0.10, 0.30, 0.60),
+        surname=(0.10, 0.12, 0.30, 0.60),
+        parent=(0.02, 0.04, 0.15, 0.40),
+        sibling=(0.02, 0.04, 0.15, 0.40),
+        siblings=(0.10, 0.15, 0.40, 0.70),
+        memory=(0.10, 0.15, 0.40, 0.70),
+        memory_kept=(0.03, 0.05, 0.10, 0.15),
     ),
     "hard": Regime(
         dates_from_table=False,
-        place=(0.10, 0.15, 0.25, 0.40),
-        nickname=(0.02, 0.05, 0.15, 0.30),
-        surname=(0.05, 0.08, 0.15, 0.30),
-        parent=(0.01, 0.02, 0.06, 0.15),
-        sibling=(0.01, 0.02, 0.06, 0.15),
-        siblings=(0.05, 0.08, 0.20, 0.40),
-        memory=(0.05, 0.10, 0.25, 0.40),
-        memory_kept=(0.02, 0.03, 0.06, 0.10),
+        place=(0.05, 0.07, 0.10, 0.20),
+        nickname=(0.01, 0.03, 0.06, 0.12),
+        surname=(0.02, 0.04, 0.06, 0.12),
+        parent=(0.01, 0.02, 0.03, 0.06),
+        sibling=(0.01, 0.02, 0.03, 0.06),
+        siblings=(0.03, 0.05, 0.10, 0.20),
+        memory=(0.03, 0.05, 0.10, 0.20),
+        memory_kept=(0.02, 0.03, 0.05, 0.08),
     ),
 }

@@ -149,7 +149,9 @@ def make_siblings(seed: int, children: Children, rows: Ints, of: Ints) -> tuple[
     changed["lost"][rows] = lost
     age = ((lost - born) / YEAR_DAYS).astype(np.int64)
     changed["age"][rows] = np.minimum(age, assumed.AGES - 1)
-    drawn = blood.draw_children(rng, changed["mother_alleles"][rows], changed["father_alleles"][rows])
+    drawn = blood.draw_children(
+        rng, changed["mother_alleles"][rows], changed["father_alleles"][rows]
+    )
     changed["alleles"][rows] = np.where(identical[:, None], children.alleles[of], drawn)
     changed["sex"][rows] = np.where(identical, children.sex[of], children.sex[rows])
     # A stem is an index of its sex's table.

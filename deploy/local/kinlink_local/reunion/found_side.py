@@ -296,9 +296,7 @@ def _sibling_counts(rng: np.random.Generator, siblings: Ints, known: Bools) -> l
     near = np.where(near > most, most - 1, near)
     other = rng.choice(most + 1, size, p=assumed.SIBLING_COUNTS)
     within = assumed.SIBLINGS_EQUAL + assumed.SIBLINGS_NEAR
-    count = np.where(
-        kind < assumed.SIBLINGS_EQUAL, siblings, np.where(kind < within, near, other)
-    )
+    count = np.where(kind < assumed.SIBLINGS_EQUAL, siblings, np.where(kind < within, near, other))
     return [str(each) if has else "" for each, has in zip(count, known.tolist(), strict=True)]
 
 

@@ -67,16 +67,12 @@ class IdealLinker:
         family: notices of families (A).
         found: notices of found people (B).
         regime: in which they were drawn.
-        use_faces: whether photographs count.
     """
 
-    def __init__(
-        self, family: Notices, found: Notices, regime: str, *, use_faces: bool = True
-    ) -> None:
+    def __init__(self, family: Notices, found: Notices, regime: str) -> None:
         self._a: FamilySide = read_family_side(family)
         self._b: FoundSide = read_found_side(found)
         self._regime = assumed.REGIMES[regime]
-        self._use_faces = use_faces
         self._names = _Names(self._a, self._b)
         strata = self._log_given_stratum()
         prior = np.log(_stratum_shares())
@@ -85,7 +81,10 @@ class IdealLinker:
         self._stratum_lift = (strata - log_b).astype(np.float32)
 
     def scores(self, rows: Ints) -> Floats32:
-        """Natural log likelihood ratios of some families' notices and all found (rows, found)."""
+        """Natural log likelihood ratios of some families' notices and all found (rows, found).
+
+        Of all but the photographs: `face_scores` is added where they count.
+        """
         a, b = self._a, self._b
         stratum = (a.category[rows] * BANDS + a.band[rows]) * 2 + a.sex[rows]
         total = self._stratum_lift[stratum]
@@ -96,9 +95,19 @@ class IdealLinker:
         total += _blood_lift()[a.parents[rows, 0], a.parents[rows, 1], a.blood[rows]][:, b.blood]
         total += self._siblings[a.siblings[rows]][:, b.siblings]
         self._add_heights(total, rows)
-        if self._use_faces:
-            total += self._faces(rows)
         return total
+
+    def face_scores(self, rows: Ints) -> Floats32:
+        """Natural log likelihood ratios of the photographs, 0 where one is missing (rows, found)."""
+        a, b = self._a, self._b
+        found = np.zeros((len(rows), len(b)), np.float32)
+        some = np.flatnonzero(a.photo_age[rows] != UNKNOWN)
+        columns = np.flatnonzero(b.photo_age != UNKNOWN)
+        cosine = a.faces[rows[some]] @ b.faces[columns].T
+        step = ((cosine + 1) * (faces.COSINE_STEPS / 2)).astype(np.int64)
+        kind = faces.gap_class(a.photo_age[rows[some]][:, None], b.photo_age[columns])
+        found[np.ix_(some, columns)] = faces.log_lift()[kind, np.clip(step, 0, faces.COSINE_STEPS)]
+        return found
 
     # What the found side says, given no more than a stratum.
 
@@ -251,7 +260,7 @@ class IdealLinker:
         a, b = self._a, self._b
         marks = _set_lift(
             a.marks[rows],
-            b.marks,
+            self._seen[0],
             terms.shares(len(terms.marks()), assumed.MARKS_MEAN),
             terms.shares(len(terms.marks()), assumed.MARKS_NEW),
             assumed.MARK_SHOWN,
@@ -259,7 +268,7 @@ class IdealLinker:
         )
         memories = _set_lift(
             a.memories[rows],
-            b.memories,
+            self._seen[1],
             terms.shares(len(terms.memories()), assumed.MEMORIES_MEAN),
             terms.shares(len(terms.memories()), assumed.MEMORIES_NEW),
             assumed.MEMORY_SHOWN,
@@ -268,6 +277,12 @@ class IdealLinker:
         found: Floats32 = marks * np.outer(a.marks_known[rows], b.marks_known)
         found += memories * np.outer(a.memories_known[rows], b.memories_known)
         return found
+
+    @cached_property
+    def _seen(self) -> tuple[Floats32, Floats32]:
+        return tuple(
+            np.ascontiguousarray(sets.T, np.float32) for sets in (self._b.marks, self._b.memories)
+        )
 
     @cached_property
     def _siblings(self) -> Floats32:
@@ -295,17 +310,6 @@ class IdealLinker:
         spread = 1 - rho**2
         lift = (seen**2 - (seen - rho * told) ** 2 / spread - np.log(spread)) / 2
         total[np.ix_(some, columns)] += lift.astype(np.float32)
-
-    def _faces(self, rows: Ints) -> Floats32:
-        a, b = self._a, self._b
-        found = np.zeros((len(rows), len(b)), np.float32)
-        some = np.flatnonzero(a.photo_age[rows] != UNKNOWN)
-        columns = np.flatnonzero(b.photo_age != UNKNOWN)
-        cosine = a.faces[rows[some]] @ b.faces[columns].T
-        step = ((cosine + 1) * (faces.COSINE_STEPS / 2)).astype(np.int64)
-        kind = faces.gap_class(a.photo_age[rows[some]][:, None], b.photo_age[columns])
-        found[np.ix_(some, columns)] = faces.log_lift()[kind, np.clip(step, 0, faces.COSINE_STEPS)]
-        return found
 
 
 class _Names:
@@ -388,7 +392,7 @@ def _known(heard: list[str]) -> NDArray[np.bool_]:
 
 def _set_lift(
     told: NDArray[np.bool_],
-    seen: NDArray[np.bool_],
+    seen: Floats32,
     share: Floats,
     new: Floats,
     shown: float,
@@ -398,7 +402,7 @@ def _set_lift(
 
     Args:
         told: sets of the family side (rows, terms).
-        seen: sets of the found side (found, terms).
+        seen: sets of the found side, 0 or 1 (terms, found).
         share: P(a term is true of the child).
         new: P(the found side has it from elsewhere).
         shown: P(the family tells a true term).
@@ -413,7 +417,7 @@ def _set_lift(
     hit = np.log(there / any_)
     miss = np.log((1 - there) / (1 - any_))
     weights = (hit - miss).astype(np.float32)
-    found: Floats32 = weights @ seen.T.astype(np.float32)
+    found: Floats32 = weights @ seen
     return found + miss.sum(axis=1).astype(np.float32)[:, None]
 
 

@@ -90,6 +90,4 @@ def lunar_spans(year: int, month: int = 0, day: int = 0) -> list[tuple[int, int]
     spans = _months_of().get((year, month), ())
     if not day:
         return list(spans)
-    return [
-        (first + day - 1, first + day - 1) for first, last in spans if first + day - 1 <= last
-    ]
+    return [(first + day - 1, first + day - 1) for first, last in spans if first + day - 1 <= last]

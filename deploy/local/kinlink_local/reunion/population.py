@@ -24,6 +24,7 @@ from kinlink_local.reunion.divisions import divisions
 from kinlink_local.reunion.family_side import write_family_notices
 from kinlink_local.reunion.found_side import NOBODY, Relations, write_found_notices
 from kinlink_local.reunion.notices import COLUMNS, Notices, size, take, write_csv
+from kinlink_local.reunion.replay import FOUND_ID, SEEKING_ID, with_replay
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -45,6 +46,7 @@ class Config:
     notices: int
     regime: str
     photos: float = assumed.PHOTO_SHARE
+    replay: bool = False
 
     def digest(self) -> str:
         """Hex SHA-256 of this, the format and every assumed number."""
@@ -131,9 +133,7 @@ def make_population(config: Config) -> Population:
     )
 
 
-def _relations(
-    rows: Ints, number: int, siblings: Ints, hosts: Ints, identical: Bools
-) -> Relations:
+def _relations(rows: Ints, number: int, siblings: Ints, hosts: Ints, identical: Bools) -> Relations:
     sibling = np.full(rows.max() + 1, NOBODY)
     sibling[siblings] = hosts
     twin = np.zeros(rows.max() + 1, bool)
@@ -152,6 +152,8 @@ def _numbered(notices: Notices, side: str, place: str) -> Notices:
 def write_population(population: Population, folder: Path) -> dict[str, int]:
     """Write a file for each province and side, `truth.csv`, `people.csv` and `generator.json`.
 
+    With `replay` the notices of the 1988 case stand at the ends of their provinces' files.
+
     Returns:
         Notices by file name.
 
@@ -162,14 +164,19 @@ def write_population(population: Population, folder: Path) -> dict[str, int]:
     if any(folder.iterdir()):
         raise FileExistsError(f"{folder} is not empty")
     written: dict[str, int] = {}
-    for side, notices in zip(SIDES, (population.family, population.found), strict=True):
+    sides = (population.family, population.found)
+    pairs = truth_pairs(population)
+    if population.config.replay:
+        sides = with_replay(*sides)
+        pairs.append((SEEKING_ID, FOUND_ID))
+    for side, notices in zip(SIDES, sides, strict=True):
         provinces = np.array([record_id[1:3] for record_id in notices["record_id"]])
         for code, registry in zip(divisions().provinces, divisions().registries, strict=True):
             rows = np.flatnonzero(provinces == code).tolist()
             name = f"{registry}-{side}.csv"
             write_csv(folder / name, take(notices, rows))
             written[name] = len(rows)
-    _write_rows(folder / "truth.csv", ("seeking_id", "found_id"), truth_pairs(population))
+    _write_rows(folder / "truth.csv", ("seeking_id", "found_id"), pairs)
     _write_rows(folder / "people.csv", PEOPLE_COLUMNS, people(population))
     described = {
         "synthetic": True,
