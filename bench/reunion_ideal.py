@@ -2,8 +2,8 @@
 
     python bench/reunion_ideal.py [--notices 1000 5000] [--seeds 6 7 8 9 10] [--json FILE]
 
-Recall at 1, 10 and 100 over the families whose child is on the other side: median and range over the
-seeds; and what the ideal linker's leads cost. Seeds 1 to 5 are for tuning, 6 to 10 for reports.
+Recall at 1, 10 and 100 over the families whose child is on the other side: median and range over
+the seeds. Seeds 1 to 5 are for tuning, 6 to 10 for reports.
 """
 
 from __future__ import annotations

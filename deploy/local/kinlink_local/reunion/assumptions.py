@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-# Who is lost: 55,801 notices of a volunteer platform, to the end of 2022 [P]; `other` is the rest [D].
+# Who is lost: 55,801 notices of a volunteer platform, to the end of 2022 [P]; `other` is the rest
+# [D].
 CATEGORY_COUNTS: Final = {
     "given_up": 25_108,
     "lost": 10_734,
@@ -83,8 +84,8 @@ CALENDAR_STATED_SHARE: Final = 0.60  # says which calendar [A]
 FAMILY_BIRTH_MONTH_SHARE: Final = 0.15  # gives only month and year, solar [A]
 FAMILY_LOSS_MONTH_SHARE: Final = 0.30  # [A]
 
-# How far the date on the found side is from the true one: (first day, last day, share), stated minus
-# true, uniform inside. The bins are published [P], their outer ends and the split of -30..30 into
+# How far the date on the found side is from the true one: (first day, last day, share), stated
+# minus true, uniform inside. The bins are published [P], their outer ends and the split of -30..30 into
 # exact, lunar numbers read as solar, and the rest are [A].
 LUNAR_READ_AS_SOLAR: Final = 0.12
 TABLE_KERNEL: Final = (
@@ -166,13 +167,13 @@ FOUND_WAIT_SHAPE: Final = (
 )
 ADULT_PHOTO_AGES: Final = (18, 45)
 
-# Blood. Allele shares that give the groups of a Han population (O 34, A 28, B 29, AB 9 percent) [D].
+# Blood. Allele shares that give the groups of a Han population (O 34, A 28, B 29, AB 9 %) [D].
 ABO_ALLELES: Final = {"A": 0.206, "B": 0.211, "O": 0.583}
 BLOOD_ERROR: Final = 0.02  # a group that is written down is any group [A]
 BLOOD_SHARE: Final = {"child": 0.25, "mother": 0.40, "father": 0.40, "found": 0.80}  # known [A]
 
 # Faces: mean distance, in standard deviations of strangers' cosines, between two photographs of one
-# person, by years between them. The last row is a rank-1 rate of 60 % among 700 faces over more than
+# person, by years between them. The last is a rank-1 rate of 60 % among 700 faces over more than
 # ten years (CosFace) [D]; the others [A]. Photographs of the first year carry less (30.7 % true
 # accepts at 0.1 % false ones) [D].
 FACE_DIMENSION: Final = 128

@@ -18,7 +18,7 @@ Floats32 = NDArray[np.float32]
 Bools = NDArray[np.bool_]
 
 # Boosts of UNICEF Primero's search for tracing requests: name 10, sex 10, date of birth or age 5,
-# family names 5 [P, its code]. Its relation, religion, language and nationality have no column here;
+# family names 5 [P, its code]. Its relation, religion, language and nationality have no column;
 # province stands for language (3).
 NAME: Final = 10
 SEX: Final = 10
@@ -39,7 +39,8 @@ class ExactJoin:
     def scores(self, rows: Ints) -> Floats32:
         """2 or 1 for pairs of the join, else 0 (rows, found)."""
         joined = self._sex.of(rows) & self._birth.of(rows)
-        return joined * (1 + self._place.of(rows)).astype(np.float32)
+        found: Floats32 = np.where(joined, 1 + self._place.of(rows), 0).astype(np.float32)
+        return found
 
 
 class FixedWeights:
@@ -65,7 +66,7 @@ class FixedWeights:
         """Sums of boosts (rows, found)."""
         of, found = self._years
         near = np.abs(of[rows][:, None] - found) <= AGE_YEARS
-        total = (BIRTH * near).astype(np.float32)
+        total: Floats32 = (BIRTH * near).astype(np.float32)
         for boost, agreement in self._agreements:
             total += np.float32(boost) * agreement.of(rows)
         return total

@@ -161,7 +161,7 @@ def make_siblings(seed: int, children: Children, rows: Ints, of: Ints) -> tuple[
 
 
 def make_neighbours(seed: int, children: Children, rows: Ints, of: Ints) -> Children:
-    """Turn the children at `rows` into strangers of the same sex, county, birth and loss as `of`."""
+    """Turn the children at `rows` into strangers of the sex, county, birth and loss of `of`."""
     rng = stream(seed, "neighbours")
     size, most = len(rows), assumed.NEIGHBOUR_DAYS
     sex, age, county = children.sex.copy(), children.age.copy(), children.county.copy()

@@ -6,7 +6,7 @@ Nothing here knows the truth: all comes from the flat table. -1 is unknown.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 UNKNOWN: Final = -1
+LEAST: Final = 1e-30  # a probability that stands for none
 NAME_COLUMNS: Final = ("family_surname", "father_name", "mother_name")
 READINGS: Final = 3  # solar, lunar, and the lunar leap month
 
@@ -81,7 +82,7 @@ class FoundSide(Side):
 
 
 def places() -> dict[str, int]:
-    """Every code that a place may be recalled by, to its index: counties, prefectures, provinces."""
+    """Index of every code that a place may be recalled by: counties, prefectures, provinces."""
     where = divisions()
     codes = (*where.counties, *where.prefectures, *where.provinces)
     return {code: number for number, code in enumerate(codes)}
@@ -128,7 +129,7 @@ def read_found_side(notices: Notices) -> FoundSide:
     )
 
 
-def _both(notices: Notices, age: Ints) -> dict[str, object]:
+def _both(notices: Notices, age: Ints) -> dict[str, Any]:
     marks, marks_known = terms.read(notices["marks"], terms.marks())
     memories, memories_known = terms.read(notices["memories"], terms.memories())
     years, expected = zip(*assumed.HEIGHT_FOR_AGE, strict=True)

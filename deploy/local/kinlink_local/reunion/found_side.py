@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from kinlink_local.reunion.faces import (
     write_faces,
 )
 from kinlink_local.reunion.family_side import write_groups, write_heights
-from kinlink_local.reunion.lunar import Days, numbers_read_as_solar, solar_day
+from kinlink_local.reunion.lunar import Days, numbers_read_as_solar
 from kinlink_local.reunion.marginals import band_of
 from kinlink_local.reunion.notices import FOUND
 from kinlink_local.reunion.sounds import (
@@ -36,9 +36,11 @@ if TYPE_CHECKING:
     from kinlink_local.reunion.notices import Notices
 
 Ints = NDArray[np.int64]
-NOBODY = -1
-RESCUED = [*assumed.FOUND_AS].index("rescued_minor")
-INFANT_CATEGORIES = tuple(assumed.CATEGORIES.index(each) for each in ("given_up", "abandoned"))
+NOBODY: Final = -1
+RESCUED: Final = [*assumed.FOUND_AS].index("rescued_minor")
+INFANT_CATEGORIES: Final = tuple(
+    assumed.CATEGORIES.index(each) for each in ("given_up", "abandoned")
+)
 
 
 @dataclass(frozen=True)
@@ -57,11 +59,12 @@ def is_estimated(found_as: Ints, category: Ints, age: Ints) -> Bools:
     return estimated
 
 
-def write_found_notices(  # noqa: PLR0914 - one name a column
+def write_found_notices(
     seed: int,
     children: Children,
     regime: assumed.Regime,
     relations: Relations,
+    *,
     family_faces: Floats,
     family_photo_ages: list[str],
 ) -> Notices:
@@ -69,7 +72,6 @@ def write_found_notices(  # noqa: PLR0914 - one name a column
     size = len(children)
     rng = stream(seed, "found notices")
     pen = Pen(rng, size)
-    everyone = np.ones(size, bool)
     band = band_of(children.age)
 
     def recalls(rates: tuple[float, ...]) -> Bools:
@@ -207,34 +209,36 @@ def _categories(rng: np.random.Generator, category: Ints) -> list[str]:
     ]
 
 
+# How a place is recalled: share, digits of the code, and of which county.
+_RECALLED: Final = (
+    (assumed.PLACE_COUNTY, 6, "true"),
+    (assumed.PLACE_PREFECTURE, 4, "true"),
+    (assumed.PLACE_NEIGHBOUR, 4, "near"),
+    (assumed.PLACE_PROVINCE, 2, "true"),
+    (assumed.PLACE_WRONG, 6, "any"),
+    (assumed.PLACE_WRONG, 4, "any"),
+    (assumed.PLACE_WRONG, 2, "any"),
+)
+
+
 def _places(rng: np.random.Generator, county: Ints, known: Bools) -> list[str]:
     """The place of loss as recalled: a code of six, four or two digits."""
     where = divisions()
     size = len(county)
-    share = [
-        assumed.PLACE_COUNTY, assumed.PLACE_PREFECTURE, assumed.PLACE_NEIGHBOUR,
-        assumed.PLACE_PROVINCE, *[assumed.PLACE_WRONG] * 3,
-    ]  # fmt: skip
-    how = rng.choice(len(share), size, p=share)
-    wrong = rng.choice(len(where.counties), size, p=where.losses)
+    how = rng.choice(len(_RECALLED), size, p=[share for share, _, _ in _RECALLED])
+    anywhere = rng.choice(len(where.counties), size, p=where.losses)
     point = rng.random(size)
     cells = []
-    for kind, true, false, u, has in zip(
-        how.tolist(), county.tolist(), wrong.tolist(), point.tolist(), known.tolist(), strict=True
+    for number, true, other, u, has in zip(
+        *(how.tolist(), county.tolist(), anywhere.tolist(), point.tolist(), known.tolist()),
+        strict=True,
     ):
-        prefecture = where.prefecture_of_county[true]
-        if not has:
-            cells.append("")
-        elif kind in {0, 4}:
-            cells.append(where.counties[true if kind == 0 else false])
-        elif kind in {1, 5}:
-            cells.append(where.counties[true if kind == 1 else false][:4])
-        elif kind == 2:
-            near = where.neighbours[prefecture]
-            chosen = near[int(u * len(near))] if len(near) else prefecture
-            cells.append(where.prefectures[chosen])
-        else:
-            cells.append(where.counties[true if kind == 3 else false][:2])
+        _, digits, whose = _RECALLED[number]
+        code = where.counties[other if whose == "any" else true]
+        near = where.neighbours[where.prefecture_of_county[true]]
+        if whose == "near" and len(near):
+            code = where.prefectures[near[int(u * len(near))]]
+        cells.append(code[:digits] if has else "")
     return cells
 
 

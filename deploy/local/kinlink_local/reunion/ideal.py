@@ -24,7 +24,7 @@ from kinlink_local.reunion import blood, faces, terms
 from kinlink_local.reunion.children import SEXES
 from kinlink_local.reunion.divisions import divisions, flow
 from kinlink_local.reunion.evidence import (
-    NAME_COLUMNS,
+    LEAST,
     READINGS,
     UNKNOWN,
     FamilySide,
@@ -41,13 +41,8 @@ from kinlink_local.reunion.ideal_dates import (
     span_given_span,
     sums,
 )
+from kinlink_local.reunion.ideal_names import Names
 from kinlink_local.reunion.marginals import band_of, who
-from kinlink_local.reunion.sounds import (
-    given_share,
-    nickname_forms,
-    stem_vocabulary,
-    surname_vocabulary,
-)
 
 if TYPE_CHECKING:
     from kinlink_local.reunion.notices import Notices
@@ -57,7 +52,6 @@ Floats = NDArray[np.float64]
 Floats32 = NDArray[np.float32]
 BANDS: Final = len(assumed.AGE_BANDS)
 STRATA: Final = tuple(product(range(len(assumed.CATEGORIES)), range(BANDS), range(2)))
-LEAST: Final = 1e-30
 
 
 class IdealLinker:
@@ -73,7 +67,7 @@ class IdealLinker:
         self._a: FamilySide = read_family_side(family)
         self._b: FoundSide = read_found_side(found)
         self._regime = assumed.REGIMES[regime]
-        self._names = _Names(self._a, self._b)
+        self._names = Names(self._a, self._b)
         strata = self._log_given_stratum()
         prior = np.log(_stratum_shares())
         top = (strata + prior[:, None]).max(axis=0)
@@ -87,7 +81,7 @@ class IdealLinker:
         """
         a, b = self._a, self._b
         stratum = (a.category[rows] * BANDS + a.band[rows]) * 2 + a.sex[rows]
-        total = self._stratum_lift[stratum]
+        total: Floats32 = self._stratum_lift[stratum]
         total += self._dates(rows)
         total += self._places(rows)
         total += self._names.lift(rows)
@@ -98,7 +92,7 @@ class IdealLinker:
         return total
 
     def face_scores(self, rows: Ints) -> Floats32:
-        """Natural log likelihood ratios of the photographs, 0 where one is missing (rows, found)."""
+        """Natural log likelihood ratios of photographs, 0 where one is missing (rows, found)."""
         a, b = self._a, self._b
         found = np.zeros((len(rows), len(b)), np.float32)
         some = np.flatnonzero(a.photo_age[rows] != UNKNOWN)
@@ -261,18 +255,18 @@ class IdealLinker:
         marks = _set_lift(
             a.marks[rows],
             self._seen[0],
-            terms.shares(len(terms.marks()), assumed.MARKS_MEAN),
-            terms.shares(len(terms.marks()), assumed.MARKS_NEW),
-            assumed.MARK_SHOWN,
-            np.full(len(rows), assumed.MARK_KEPT),
+            share=terms.shares(len(terms.marks()), assumed.MARKS_MEAN),
+            new=terms.shares(len(terms.marks()), assumed.MARKS_NEW),
+            shown=assumed.MARK_SHOWN,
+            kept=np.full(len(rows), assumed.MARK_KEPT),
         )
         memories = _set_lift(
             a.memories[rows],
             self._seen[1],
-            terms.shares(len(terms.memories()), assumed.MEMORIES_MEAN),
-            terms.shares(len(terms.memories()), assumed.MEMORIES_NEW),
-            assumed.MEMORY_SHOWN,
-            np.array(self._regime.memory_kept)[a.band[rows]],
+            share=terms.shares(len(terms.memories()), assumed.MEMORIES_MEAN),
+            new=terms.shares(len(terms.memories()), assumed.MEMORIES_NEW),
+            shown=assumed.MEMORY_SHOWN,
+            kept=np.array(self._regime.memory_kept)[a.band[rows]],
         )
         found: Floats32 = marks * np.outer(a.marks_known[rows], b.marks_known)
         found += memories * np.outer(a.memories_known[rows], b.memories_known)
@@ -280,9 +274,10 @@ class IdealLinker:
 
     @cached_property
     def _seen(self) -> tuple[Floats32, Floats32]:
-        return tuple(
+        marks, memories = (
             np.ascontiguousarray(sets.T, np.float32) for sets in (self._b.marks, self._b.memories)
         )
+        return marks, memories
 
     @cached_property
     def _siblings(self) -> Floats32:
@@ -312,80 +307,6 @@ class IdealLinker:
         total[np.ix_(some, columns)] += lift.astype(np.float32)
 
 
-class _Names:
-    """Names and nicknames by sound, on both sides as numbers."""
-
-    def __init__(self, a: FamilySide, b: FoundSide) -> None:
-        self._sex = a.sex
-        numbers: dict[str, int] = {"": UNKNOWN}
-        self._pairs = []
-        shares = {
-            "family_surname": dict(
-                zip(surname_vocabulary().sounds, surname_vocabulary().sound_share, strict=True)
-            )
-        }
-        for name in NAME_COLUMNS:
-            share = shares.get(name)
-            of = np.array([
-                1.0 if not each else share[each] if share else given_share(each)
-                for each in b.names[name]
-            ])  # fmt: skip
-            self._pairs.append((_count(a.names[name], numbers), _count(b.names[name], numbers), of))
-        told = [_count([name[i] if i < len(name) else "" for name in a.sibling_names], numbers)
-                for i in range(assumed.FAMILY_SIBLING_NAMES_MAX)]  # fmt: skip
-        self._told = np.stack(told)
-        self._sibling = _count(b.names["sibling_names"], numbers)
-        self._sibling_share = np.array([
-            given_share(each) if each else 1.0 for each in b.names["sibling_names"]
-        ])  # fmt: skip
-        self._a_stem = _count([stem for stem, _ in a.nickname], numbers)
-        self._b_stem = _count([stem for stem, _ in b.nickname], numbers)
-        self._a_form = np.array([form for _, form in a.nickname])
-        self._b_form = np.array([form for _, form in b.nickname])
-        self._stem_share = np.stack([_stem_shares(sex, b) for sex in SEXES])
-
-    def nickname_given_sex(self) -> Floats:
-        """Log P(stem | sex) of the found side (2, found)."""
-        known = self._b_form != UNKNOWN
-        return np.where(known, np.log(np.maximum(self._stem_share, LEAST)), 0.0)
-
-    def lift(self, rows: Ints) -> Floats32:
-        """Log lifts of all names (rows, found)."""
-        right = assumed.NAME_RIGHT
-        total = np.zeros((len(rows), len(self._b_form)), np.float32)
-        for told, recalled, share in self._pairs:
-            hit = np.log(right / share + 1 - right).astype(np.float32)
-            lift = np.where(told[rows][:, None] == recalled, hit, np.float32(np.log(1 - right)))
-            total += lift * np.outer(told[rows] != UNKNOWN, recalled != UNKNOWN)
-        told = self._told[:, rows]
-        count = (told != UNKNOWN).sum(axis=0)
-        hits = (told[:, :, None] == self._sibling).sum(axis=0) / np.maximum(count, 1)[:, None]
-        lift = np.log(1 - right + right * hits / self._sibling_share)
-        total += (lift * np.outer(count > 0, self._sibling != UNKNOWN)).astype(np.float32)
-        return total + self._nickname(rows)
-
-    def _nickname(self, rows: Ints) -> Floats32:
-        exact, stem = assumed.NICKNAME_EXACT, assumed.NICKNAME_STEM
-        form_share = np.append(nickname_forms()[1], 1.0)[self._b_form]
-        share = np.maximum(self._stem_share, LEAST)[self._sex[rows]]
-        same_stem = self._a_stem[rows][:, None] == self._b_stem
-        same_form = self._a_form[rows][:, None] == self._b_form
-        hit = stem + exact * same_form / form_share
-        lift = np.log(1 - exact - stem + same_stem * hit / share)
-        known = np.outer(self._a_form[rows] != UNKNOWN, self._b_form != UNKNOWN)
-        return np.where(known, lift, 0.0).astype(np.float32)
-
-
-def _stem_shares(sex: str, b: FoundSide) -> Floats:
-    table = stem_vocabulary(sex)
-    shares = dict(zip(table.sounds, table.sound_share.tolist(), strict=True))
-    return np.array([shares.get(stem, 0.0) if stem else 1.0 for stem, _ in b.nickname])
-
-
-def _count(heard: list[str], numbers: dict[str, int]) -> Ints:
-    return np.array([numbers.setdefault(each, len(numbers)) for each in heard])
-
-
 def _known(heard: list[str]) -> NDArray[np.bool_]:
     return np.array([bool(each) for each in heard])
 
@@ -393,6 +314,7 @@ def _known(heard: list[str]) -> NDArray[np.bool_]:
 def _set_lift(
     told: NDArray[np.bool_],
     seen: Floats32,
+    *,
     share: Floats,
     new: Floats,
     shown: float,
@@ -417,13 +339,14 @@ def _set_lift(
     hit = np.log(there / any_)
     miss = np.log((1 - there) / (1 - any_))
     weights = (hit - miss).astype(np.float32)
-    found: Floats32 = weights @ seen
-    return found + miss.sum(axis=1).astype(np.float32)[:, None]
+    found: Floats32 = weights @ seen + miss.sum(axis=1).astype(np.float32)[:, None]
+    return found
 
 
 @cache
 def _blood_lift() -> Floats32:
-    return np.log(blood.lift()).astype(np.float32)
+    found: Floats32 = np.log(blood.lift()).astype(np.float32)
+    return found
 
 
 @cache

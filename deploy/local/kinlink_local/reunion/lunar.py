@@ -60,7 +60,8 @@ def solar_day(year: Any, month: Any, day: Any) -> Days:
     start = np.asarray((np.asarray(year) - 1970) * 12 + np.asarray(month) - 1)
     first = start.astype("datetime64[M]").astype("datetime64[D]").astype(np.int64)
     after = (start + 1).astype("datetime64[M]").astype("datetime64[D]").astype(np.int64)
-    return np.minimum(first + np.asarray(day) - 1, after - 1)
+    found: Days = np.minimum(first + np.asarray(day) - 1, after - 1)
+    return found
 
 
 def numbers_read_as_solar(days: Days) -> Days:

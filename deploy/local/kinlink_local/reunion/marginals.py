@@ -23,9 +23,9 @@ def who() -> Floats:
     Iterative proportional fitting (Deming and Stephan 1940) of the assumed leanings to the three
     published margins.
     """
-    table = np.array([[_ages(name)] for name in assumed.CATEGORIES]).transpose(0, 2, 1)
+    ages = np.array([_ages(name) for name in assumed.CATEGORIES])
     girls = np.array([assumed.GIRL_LEAN[name] for name in assumed.CATEGORIES])
-    table = table * np.stack([girls, 1 - girls], axis=1)[:, None, :]
+    table: Floats = ages[:, :, None] * np.stack([girls, 1 - girls], axis=1)[:, None, :]
     categories = np.array([*assumed.CATEGORY_COUNTS.values()], float)
     sexes = np.array([assumed.GIRLS, assumed.BOYS], float)
     bands = np.array([count for _, _, count in assumed.AGE_COUNTS], float)

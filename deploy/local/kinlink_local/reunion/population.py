@@ -117,8 +117,8 @@ def make_population(config: Config) -> Population:
         children.take(rows),
         assumed.REGIMES[config.regime],
         relations,
-        faces,
-        family["photo_age"],
+        family_faces=faces,
+        family_photo_ages=family["photo_age"],
     )
     partner = np.full(number, NOBODY)
     known = np.flatnonzero(relations.partner != NOBODY)
@@ -206,7 +206,7 @@ def people(population: Population) -> list[tuple[str, ...]]:
     """
     relations, number = population.relations, size(population.family)
     family = population.children.family.tolist()
-    lines = []
+    lines: list[tuple[str, ...]] = []
     ids = [*population.family["record_id"], *population.found["record_id"]]
     for row, record_id in enumerate(ids):
         person, relation = f"P{family[row]:06d}", ""

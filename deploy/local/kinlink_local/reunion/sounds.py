@@ -72,7 +72,8 @@ def _vocabulary(shares: dict[str, float]) -> Vocabulary:
     sounds = tuple(sorted(set(heard)))
     number = {each: index for index, each in enumerate(sounds)}
     sound_of = np.array([number[each] for each in heard])
-    return Vocabulary(written, share, sounds, sound_of, np.bincount(sound_of, weights=share))
+    sound_share = np.bincount(sound_of, weights=share).astype(float)
+    return Vocabulary(written, share, sounds, sound_of, sound_share)
 
 
 @cache

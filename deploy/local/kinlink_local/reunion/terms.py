@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kinlink_local.people import MARK_SIDES
-from kinlink_local.reunion import assumptions as assumed
 from kinlink_local.reunion.notices import LIST_SEPARATOR
 from kinlink_local.tables import words
 
