@@ -85,8 +85,8 @@ FAMILY_BIRTH_MONTH_SHARE: Final = 0.15  # gives only month and year, solar [A]
 FAMILY_LOSS_MONTH_SHARE: Final = 0.30  # [A]
 
 # How far the date on the found side is from the true one: (first day, last day, share), stated
-# minus true, uniform inside. The bins are published [P], their outer ends and the split of -30..30 into
-# exact, lunar numbers read as solar, and the rest are [A].
+# minus true, uniform inside. The bins are published [P], their outer ends and the split of -30..30
+# into exact, lunar numbers read as solar, and the rest are [A].
 LUNAR_READ_AS_SOLAR: Final = 0.12
 TABLE_KERNEL: Final = (
     (0, 0, 0.35), (-30, 30, 0.197), (31, 120, 0.122), (121, 240, 0.067), (241, 360, 0.044),
