@@ -162,6 +162,7 @@ def rehearse(  # noqa: PLR0917 - click passes options by name
 )
 @click.option("--photos", type=float, help="Share of family notices with a photograph.")
 @click.option("--replay", is_flag=True, help="Add the notices of the 1988 case.")
+@click.option("--jsonl", is_flag=True, help="Write JSON lines instead of CSV.")
 def population(  # noqa: PLR0917 - click passes options by name
     out: Path,
     seed: int,
@@ -169,10 +170,11 @@ def population(  # noqa: PLR0917 - click passes options by name
     regime: str,
     photos: float | None,
     replay: bool,  # noqa: FBT001 - click passes flags so
+    jsonl: bool,  # noqa: FBT001
 ) -> None:
     """Write synthetic notices of missing children and found people into OUT.
 
-    A CSV for each province and side, truth.csv with the pairs, people.csv with families, and
+    A file for each province and side, truth.csv with the pairs, people.csv with families, and
     generator.json, which says what they were drawn from. Nobody in them exists.
     """
     from kinlink_local.reunion.assumptions import PHOTO_SHARE
@@ -181,7 +183,7 @@ def population(  # noqa: PLR0917 - click passes options by name
     share = PHOTO_SHARE if photos is None else photos
     try:
         drawn = make_population(Config(seed, notices, regime, share, replay))
-        written = write_population(drawn, out)
+        written = write_population(drawn, out, jsonl=jsonl)
     except (ValueError, FileExistsError) as error:
         raise BadInputError([str(error)]) from error
     click.echo(f"{sum(written.values())} synthetic notices in {len(written)} files: {out}")

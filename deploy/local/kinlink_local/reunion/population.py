@@ -23,7 +23,7 @@ from kinlink_local.reunion.children import (
 from kinlink_local.reunion.divisions import divisions
 from kinlink_local.reunion.family_side import write_family_notices
 from kinlink_local.reunion.found_side import NOBODY, Relations, write_found_notices
-from kinlink_local.reunion.notices import COLUMNS, Notices, size, take, write_csv
+from kinlink_local.reunion.notices import COLUMNS, Notices, size, take, write_csv, write_jsonl
 from kinlink_local.reunion.replay import FOUND_ID, SEEKING_ID, with_replay
 
 if TYPE_CHECKING:
@@ -149,7 +149,9 @@ def _numbered(notices: Notices, side: str, place: str) -> Notices:
     return {name: ids if name == "record_id" else notices[name] for name in COLUMNS}
 
 
-def write_population(population: Population, folder: Path) -> dict[str, int]:
+def write_population(
+    population: Population, folder: Path, *, jsonl: bool = False
+) -> dict[str, int]:
     """Write a file for each province and side, `truth.csv`, `people.csv` and `generator.json`.
 
     With `replay` the notices of the 1988 case stand at the ends of their provinces' files.
@@ -163,6 +165,7 @@ def write_population(population: Population, folder: Path) -> dict[str, int]:
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
         raise FileExistsError(f"{folder} is not empty")
+    ending, write = ("jsonl", write_jsonl) if jsonl else ("csv", write_csv)
     written: dict[str, int] = {}
     sides = (population.family, population.found)
     pairs = truth_pairs(population)
@@ -173,8 +176,8 @@ def write_population(population: Population, folder: Path) -> dict[str, int]:
         provinces = np.array([record_id[1:3] for record_id in notices["record_id"]])
         for code, registry in zip(divisions().provinces, divisions().registries, strict=True):
             rows = np.flatnonzero(provinces == code).tolist()
-            name = f"{registry}-{side}.csv"
-            write_csv(folder / name, take(notices, rows))
+            name = f"{registry}-{side}.{ending}"
+            write(folder / name, take(notices, rows))
             written[name] = len(rows)
     _write_rows(folder / "truth.csv", ("seeking_id", "found_id"), pairs)
     _write_rows(folder / "people.csv", PEOPLE_COLUMNS, people(population))

@@ -1,14 +1,15 @@
 """The case the project was started for, as notices: a boy lost in 1988 and found 32 years later.
 
-Only what was made public is here, and of it only names, dates, sex, places and whose DNA was held;
-whatever else the notices could say is left empty. The found man's date of birth was altered when he
-was registered; how is not public, so his notice has none. Neither have the days of entry.
+Of the true case only what was public and says when and where is kept: the days of birth and loss,
+Xi'an, Sichuan, and what the tip of April 2020 said. Names are those of `case1988`, and the found
+man's altered date of birth is invented too; whatever else the notices could say is left empty.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
+from kinlink_local.case1988 import FAMILY_NOTICE, FOUND_PERSON
 from kinlink_local.reunion.notices import COLUMNS, FOUND, SEEKING_CHILD, TIP, Notices
 
 SEEKING_ID: Final = "A61-REPLAY"
@@ -26,8 +27,8 @@ _SEEKING: Final = {
     "lost_date": "1988-10-17",
     "lost_calendar": "solar",
     "lost_place": "610100",
-    "registered_name": "毛寅",
-    "family_surname": "毛",
+    "registered_name": FAMILY_NOTICE.name,
+    "family_surname": FAMILY_NOTICE.name[0],
     "dna_held": "mother;father",
 }
 _FOUND: Final = {
@@ -35,9 +36,11 @@ _FOUND: Final = {
     "kind": FOUND,
     "found_as": "adoptee",
     "sex": "M",
+    "birth_date": "1986-11-23",
+    "birth_calendar": "solar",
     "first_seen_date": "1988-10-17/1988-12-31",
     "found_place": "51",
-    "registered_name": "顾宁宁",
+    "registered_name": FOUND_PERSON.name,
     "dna_held": "self",
 }
 _TIP: Final = {

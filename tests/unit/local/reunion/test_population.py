@@ -234,6 +234,15 @@ def test_a_seed_gives_the_same_bytes_and_another_seed_others(tmp_path: Path) -> 
     assert len(one) == 2 * 31 + 3
 
 
+def test_json_lines_are_written_where_asked_for(tmp_path: Path) -> None:
+    plain = run(tmp_path / "csv")
+    lines = run(tmp_path / "jsonl", "--jsonl")
+    assert "henan-found.csv" not in lines
+    read = read_jsonl(tmp_path / "jsonl/henan-found.jsonl")
+    assert read == read_csv(tmp_path / "csv/henan-found.csv")
+    assert lines["truth.csv"] == plain["truth.csv"]
+
+
 def test_the_replay_stands_in_its_provinces_and_in_the_truth(tmp_path: Path) -> None:
     run(tmp_path / "out", "--replay")
     shaanxi = read_csv(tmp_path / "out/shaanxi-seeking.csv")
