@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 from kinlink_core.errors import KinlinkError
 
-from kinlink_local.errors import EXIT_FAILED, LocalError
+from kinlink_local.errors import EXIT_FAILED, BadInputError, LocalError
 
 if TYPE_CHECKING:
     from types import FrameType
 
 RECORDS_DEFAULT: Final = 2_000
 SEED_DEFAULT: Final = 1988
+NOTICES_DEFAULT: Final = 5_000
 THRESHOLD_DEFAULT: Final = 0.5
 EXIT_INTERRUPTED: Final = 130
 SIGNAL_STATUS: Final = 128
@@ -146,6 +147,46 @@ def rehearse(  # noqa: PLR0917 - click passes options by name
         click.echo(json.dumps(report, indent=2, ensure_ascii=False))
     else:
         show_report(report, out)
+
+
+@main.command()
+@click.argument("out", type=FOLDER)
+@click.option("--seed", default=SEED_DEFAULT, show_default=True, help="Of all chance.")
+@click.option("--notices", default=NOTICES_DEFAULT, show_default=True, help="Of each side.")
+@click.option(
+    "--regime",
+    type=click.Choice(["informative", "hard"]),
+    default="informative",
+    show_default=True,
+    help="How well dates and memories were kept.",
+)
+@click.option("--photos", type=float, help="Share of family notices with a photograph.")
+@click.option("--replay", is_flag=True, help="Add the notices of the 1988 case.")
+@click.option("--jsonl", is_flag=True, help="Write JSON lines instead of CSV.")
+def population(  # noqa: PLR0917 - click passes options by name
+    out: Path,
+    seed: int,
+    notices: int,
+    regime: str,
+    photos: float | None,
+    replay: bool,  # noqa: FBT001 - click passes flags so
+    jsonl: bool,  # noqa: FBT001
+) -> None:
+    """Write synthetic notices of missing children and found people into OUT.
+
+    A file for each province and side, truth.csv with the pairs, people.csv with families, and
+    generator.json, which says what they were drawn from. Nobody in them exists.
+    """
+    from kinlink_local.reunion.assumptions import PHOTO_SHARE
+    from kinlink_local.reunion.population import Config, make_population, write_population
+
+    share = PHOTO_SHARE if photos is None else photos
+    try:
+        drawn = make_population(Config(seed, notices, regime, share, replay))
+        written = write_population(drawn, out, jsonl=jsonl)
+    except (ValueError, FileExistsError) as error:
+        raise BadInputError([str(error)]) from error
+    click.echo(f"{sum(written.values())} synthetic notices in {len(written)} files: {out}")
 
 
 def _has_desktop() -> bool:

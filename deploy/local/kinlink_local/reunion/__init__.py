@@ -1,0 +1,1 @@
+"""Synthetic notices of missing children and found people, and the linkers they are judged by."""
