@@ -47,9 +47,13 @@ class Sampler:
 
     def _watch(self) -> None:
         while not self._done.wait(self._every):
-            below = descendants(os.getpid())
-            self.peak_mb = max(self.peak_mb, sum(map(pss_mb, below)))
-            self.processes_max = max(self.processes_max, len(below))
+            self.look()
+
+    def look(self) -> None:
+        """Look now."""
+        below = descendants(os.getpid())
+        self.peak_mb = max(self.peak_mb, sum(map(pss_mb, below)))
+        self.processes_max = max(self.processes_max, len(below))
 
 
 def descendants(pid: int) -> list[int]:
