@@ -48,11 +48,11 @@ Figures = dict[str, Any]
 def measure(cache: Path, size: int, seed: int, registries: int) -> Figures:
     """One size, both sides once."""
     data = make(cache, size, seed, registries=registries)
+    peer = of_splink(run_peer(PEER, data, cache))
     load = [round(os.getloadavg()[0], 2)]
     with tempfile.TemporaryDirectory(prefix="kinlink-growth-") as scratch, Sampler() as memory:
         report = rehearse(SCHEMA, data.registries, data.truth, Path(scratch) / "out")
     load.append(round(os.getloadavg()[0], 2))
-    peer = of_splink(run_peer(PEER, data, cache))
     return {
         "size": size,
         "records": data.records,

@@ -73,8 +73,10 @@ def start(
         federation.share_secret(epoch, names)
     meter.enter("start")
     with stopwatch.stage("start", "Registries start"):
-        services = {name: federation.start_registry(name) for name in names}
-        addresses = {name: supervisor.wait_ready(each).api for name, each in services.items()}
+        # A few at a time: of dozens that start at once none is ready within its time.
+        addresses = federation.everywhere(
+            lambda name: supervisor.wait_ready(federation.start_registry(name)).api, names
+        )
     meter.enter("ingest")
     centre_parts = "linker and gateway start" if with_gateway else "linker starts"
     with (
