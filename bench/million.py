@@ -91,7 +91,7 @@ def of_kinlink(report: dict[str, Any]) -> dict[str, Any]:
         "read_seconds": seconds["results"],
         "ingest_seconds": seconds["ingest"],
         "link_cpu_seconds": sum(report["cpu_seconds"].values()),
-        "central_cpu_seconds": sum(cpu[stage] for stage in CENTRAL_STAGES),
+        "central_cpu_seconds": sum(cpu.get(stage, 0.0) for stage in CENTRAL_STAGES),
         "linker_cpu_seconds": cpu,
         "cpu_seconds": report["cpu_seconds"],
         "sealed_pairs": report["candidate_pairs"],

@@ -43,7 +43,7 @@ Row = tuple[str, ...]
 
 
 def write_invented_set(cache: Path, persons: int) -> int:
-    """Write a set in three registries; half of the persons have a second record, a letter off in one value.
+    """Write a set in three registries; half of the persons stand in two, a letter apart.
 
     Returns:
         The size that `make` finds it under, with `SEED`.
