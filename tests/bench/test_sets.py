@@ -86,6 +86,8 @@ def test_an_environment_is_made_once_and_anew_when_its_requirements_change(tmp_p
 
 @pytest.mark.slow
 def test_a_generated_set_is_the_same_each_time_and_holds_natural_persons(tmp_path: Path) -> None:
+    (tmp_path / "again").mkdir()
+    (tmp_path / "again" / "venvs").symlink_to(tmp_path / "once" / "venvs")
     made = [make(tmp_path / turn, 2_000, SEED) for turn in ("once", "again")]
     places = make(tmp_path / "once", 2_000, SEED, "place")
     for each in (*made, places):
