@@ -48,10 +48,13 @@ bench: bench-quick ## every benchmark beside its peer; needs PyPI and HISTORICAL
 	$(BIN)/python bench/million.py $(BENCH_CACHE) $(MILLION_FLAGS)
 	$(BIN)/python bench/encode.py $(BENCH_CACHE)
 	$(BIN)/python bench/arrive.py
-
-bench-quick: .venv/.dev ## the benchmarks that end within minutes: FEBRL4, the key server
-	$(BIN)/python bench/febrl4.py
 	$(BIN)/python bench/key_server.py
+	$(BIN)/python bench/growth.py $(BENCH_CACHE) $(GROWTH_FLAGS)
+	$(BIN)/python bench/growth.py $(BENCH_CACHE) --registries 31 --sizes 1m
+
+bench-quick: .venv/.dev ## the benchmarks that end within minutes: FEBRL4, the key server; in CI too
+	$(BIN)/python bench/febrl4.py
+	$(BIN)/python bench/key_server.py --evaluations 16384
 
 redteam: .venv/.dev ## attack what a linker holds, and classical encodings beside it; hours
 	$(BIN)/python -m redteam $(REDTEAM_FLAGS)

@@ -43,6 +43,8 @@ from kinlink_local.stopwatch import Stopwatch
 from rich.console import Console
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from kinlink_core.runtime.tls import TlsFiles
     from kinlink_local.population import Population, Record
     from kinlink_local.running import Started
@@ -52,6 +54,7 @@ REASON: Final = "bench"
 ARRIVE_AT, COME_FROM, LOAD_AT = REGISTRIES
 SECONDS_MAX: Final = 20.0
 POLL_SECONDS: Final = 0.1
+PERCENTILES: Final = (1, 5, 10, 25, 50, 75, 90, 95, 99)
 QUIET_LOOKS: Final = 20
 TARGET: Final = {"p50": 0.5, "p99": 2.0}
 # A day's spread, as by default; the batch is a crowd of its own and leaves at once.
@@ -165,7 +168,7 @@ def _load(
 ) -> threading.Thread:
     """Begin to load a batch of people nobody has."""
     office = supervisor.open_office(REGISTRY, federation.home(LOAD_AT))
-    strangers = []
+    strangers: Sequence[Record] = ()
     if options.load:
         strangers = make_population(options.load, options.seed + 1).records[LOAD_AT]
     path = folder / "batch.csv"
@@ -242,9 +245,8 @@ def _cpu(supervisor: Supervisor) -> dict[str, float]:
 def _figures(seconds: list[float]) -> dict[str, float]:
     if not seconds:
         return {}
-    p50, p90, p99 = np.percentile(seconds, [50, 90, 99])
-    named = {"p50": p50, "p90": p90, "p99": p99, "max": max(seconds)}
-    return {name: round(float(value), 3) for name, value in named.items()}
+    named = {f"p{share}": float(np.percentile(seconds, share)) for share in PERCENTILES}
+    return {name: round(value, 3) for name, value in {**named, "max": max(seconds)}.items()}
 
 
 if __name__ == "__main__":

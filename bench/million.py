@@ -18,8 +18,11 @@ processes and certificates are in none. `link_cpu_seconds` is the processor time
 while they link, `central_cpu_seconds` that of the linker's stages `candidates` and `score`: what
 Splink does. Wall clock means little on a machine that does other work.
 
+With `--repeat` all sides take turns so many times. Figures and ratios are then of medians, ranges
+stand beside them, and details (stages, quality) are those of the last turn.
+
     python bench/million.py CACHE [--size 100k|1m] [--seed N] [--split hash|place]
-        [--peer NAME ...] [--out DIR] [--json FILE]
+        [--peer NAME ...] [--repeat N] [--out DIR] [--json FILE]
 """
 
 from __future__ import annotations
@@ -27,15 +30,19 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from classical import extrapolate
 from duplicates import SEED_DEFAULT, SIZES, SPLITS, Duplicates, make, size_of
 from harness import BENCH, CENTRAL_STAGES, environment, rehearse, show_estimates, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 SCHEMA: Final = BENCH / "schemas" / "kyc.yaml"
 CLASSICAL_SIZE_MAX: Final = SIZES["100k"]
@@ -84,7 +91,7 @@ def of_kinlink(report: dict[str, Any]) -> dict[str, Any]:
         "read_seconds": seconds["results"],
         "ingest_seconds": seconds["ingest"],
         "link_cpu_seconds": sum(report["cpu_seconds"].values()),
-        "central_cpu_seconds": sum(cpu[stage] for stage in CENTRAL_STAGES),
+        "central_cpu_seconds": sum(cpu.get(stage, 0.0) for stage in CENTRAL_STAGES),
         "linker_cpu_seconds": cpu,
         "cpu_seconds": report["cpu_seconds"],
         "sealed_pairs": report["candidate_pairs"],
@@ -125,6 +132,18 @@ def of_classical(result: dict[str, Any], records: int) -> dict[str, Any]:
     }
 
 
+def in_the_middle(turns: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The last turn with the median of each figure, and `range`: its least and its most."""
+    found = dict(turns[-1])
+    figures = [name for name, value in found.items() if type(value) in {int, float}]
+    for name in figures:
+        found[name] = statistics.median(turn[name] for turn in turns)
+    found["range"] = {
+        name: [pick(turn[name] for turn in turns) for pick in (min, max)] for name in figures
+    }
+    return found
+
+
 def compare(kinlink: dict[str, Any], peer: dict[str, Any]) -> dict[str, float]:
     """Kinlink's figures over a peer's, where both have them; F1 as a difference."""
     whole = {
@@ -146,6 +165,7 @@ def show(result: dict[str, Any]) -> None:
     """Print a column a side and Kinlink beside each peer."""
     sides = {"kinlink": result["kinlink"], **result["peers"]}
     print(f"{result['records']} records, {result['true_pairs']} true pairs, seed {result['seed']}")
+    print(f"{result['repeat']} turns; figures are medians")
     print(f"{'':24}" + "".join(f"{name:>14}" for name in sides))
     rows = ("f1", "f1_at_half", "pair_completeness", "link_seconds", "read_seconds")
     for row in (*rows, "ingest_seconds", "link_cpu_seconds", "central_cpu_seconds"):
@@ -155,10 +175,33 @@ def show(result: dict[str, Any]) -> None:
         told = ", ".join(f"{key} {value:.3f}" for key, value in figures.items())
         extrapolated = " (extrapolated)" if result["peers"][name].get("extrapolated") else ""
         print(f"over {name}{extrapolated}: {told}")
+    for name, side in sides.items() if result["repeat"] > 1 else ():
+        told = ", ".join(
+            f"{row} {least:.4g}–{most:.4g}"
+            for row, (least, most) in side["range"].items()
+            if least != most
+        )
+        print(f"range, {name}: {told}")
     for name, side in sides.items():
         if "peak_rss_mb" in side:
             peaks = ", ".join(f"{who} {mb:.0f}" for who, mb in side["peak_rss_mb"].items())
             print(f"peak MB, {name}: {peaks}")
+
+
+def take_turn(data: Duplicates, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Figures of each peer and of Kinlink, one after another."""
+    found = {}
+    for name in options.peer or PEERS:
+        if name == "classical":
+            size = min(options.size, CLASSICAL_SIZE_MAX)
+            fewer = make(options.cache, size, options.seed, options.split)
+            found[name] = of_classical(run_peer(name, fewer, options.cache), data.records)
+        else:
+            found[name] = of_splink(run_peer(name, data, options.cache))
+    with tempfile.TemporaryDirectory(prefix="kinlink-million-") as scratch:
+        out = options.out or Path(scratch) / "out"
+        found["kinlink"] = of_kinlink(rehearse(SCHEMA, data.registries, data.truth, out))
+    return found
 
 
 def main() -> int:
@@ -169,22 +212,15 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=SEED_DEFAULT)
     parser.add_argument("--split", choices=SPLITS, default=SPLITS[0])
     parser.add_argument("--peer", choices=PEERS, action="append", help="only these; all by default")
+    parser.add_argument("--repeat", type=int, default=1, help="turns of every side; medians")
     parser.add_argument("--out", type=Path, help="keep the rehearsal's results here")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     options = parser.parse_args()
     data = make(options.cache, options.size, options.seed, options.split)
     load = [os.getloadavg()[0]]
-    peers = {}
-    for name in options.peer or PEERS:
-        if name == "classical":
-            size = min(options.size, CLASSICAL_SIZE_MAX)
-            fewer = make(options.cache, size, options.seed, options.split)
-            peers[name] = of_classical(run_peer(name, fewer, options.cache), data.records)
-        else:
-            peers[name] = of_splink(run_peer(name, data, options.cache))
-    with tempfile.TemporaryDirectory(prefix="kinlink-million-") as scratch:
-        out = options.out or Path(scratch) / "out"
-        kinlink = of_kinlink(rehearse(SCHEMA, data.registries, data.truth, out))
+    turns = [take_turn(data, options) for _ in range(options.repeat)]
+    sides = {name: in_the_middle([turn[name] for turn in turns]) for name in turns[0]}
+    kinlink, peers = sides.pop("kinlink"), sides
     result = {
         "bench": "million",
         **environment(),
@@ -193,6 +229,7 @@ def main() -> int:
         "true_pairs": data.true_pairs,
         "seed": options.seed,
         "split": options.split,
+        "repeat": options.repeat,
         "kinlink": kinlink,
         "peers": peers,
         "compared": {name: compare(kinlink, peer) for name, peer in peers.items()},

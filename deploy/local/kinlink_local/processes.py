@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, Final, Self
 
 from kinlink_local.errors import ProcessFailedError
-from kinlink_local.procfs import cpu_seconds, peak_rss_mib
+from kinlink_local.procfs import cpu_seconds, peak_rss_mib, take_peak_rss_mib
+from kinlink_local.stopwatch import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +29,7 @@ READY_SECONDS_MAX: Final = 60.0
 STOP_SECONDS_MAX: Final = 10.0
 POLL_SECONDS: Final = 0.05
 LOG_TAIL_LINES: Final = 15
+OFFICE: Final = ".office"
 SESSION: Final = "kinlink_local.session"
 
 
@@ -63,7 +65,7 @@ class Service:
     def read_peak(self) -> None:
         """Note the peak resident memory so far; nothing once the process is gone."""
         with contextlib.suppress(OSError, ValueError, StopIteration):
-            self.peak_rss_mib = peak_rss_mib(self.pid)
+            self.peak_rss_mib = max(self.peak_rss_mib, peak_rss_mib(self.pid))
 
     def cpu_seconds(self) -> float:
         """Processor time it has used so far; 0 once the process is gone."""
@@ -113,6 +115,7 @@ class Supervisor:
 
     environment: dict[str, str]
     services: dict[str, Service] = field(default_factory=dict)
+    _offices: dict[str, int] = field(default_factory=dict)
     _running: list[subprocess.Popen[bytes]] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _closed: bool = False
@@ -170,7 +173,24 @@ class Supervisor:
             process = self._spawn(
                 _command(module, home, ()), subprocess.PIPE, errors, commands=subprocess.PIPE
             )
+        self._offices[f"{home.name}{OFFICE}"] = process.pid
         return Office(_shown(module), process)
+
+    def usage(self) -> dict[str, Usage]:
+        """Of every live process: processor seconds so far, peak memory since this was last asked.
+
+        A session of a service's commands stands under the service's name with `OFFICE` after it.
+        """
+        found = {}
+        pids = {name: service.pid for name, service in self.services.items()}
+        for name, pid in {**pids, **self._offices}.items():
+            with contextlib.suppress(OSError, ValueError, IndexError, StopIteration):
+                peak = take_peak_rss_mib(pid)
+                if name in self.services:
+                    service = self.services[name]
+                    service.peak_rss_mib = max(service.peak_rss_mib, peak)
+                found[name] = Usage(cpu_seconds(pid), peak)
+        return found
 
     def stop(self) -> None:
         """End every process: ask, wait, then kill what is left. Safe to call twice."""

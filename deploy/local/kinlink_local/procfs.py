@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Final
 
 KIB_PER_MIB: Final = 1024.0
+CLEAR_PEAK: Final = "5"
 CPU_USER_WORD: Final = 11  # of /proc/PID/stat, after the command
 
 
@@ -19,6 +21,20 @@ def peak_rss_mib(pid: int) -> float:
     status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
     line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1]) / KIB_PER_MIB
+
+
+def take_peak_rss_mib(pid: int) -> float:
+    """Peak resident memory of a live process since it was last taken, in MiB.
+
+    Where Linux does not let us begin anew (`clear_refs` of proc(5)), it is that of all its life.
+
+    Raises:
+        OSError: The process is gone, or there is no /proc.
+    """
+    peak = peak_rss_mib(pid)
+    with contextlib.suppress(OSError):
+        Path(f"/proc/{pid}/clear_refs").write_text(CLEAR_PEAK, encoding="ascii")
+    return peak
 
 
 def cpu_seconds(pid: int) -> float:

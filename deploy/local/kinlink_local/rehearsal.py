@@ -11,6 +11,7 @@ import json
 import os
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,6 +29,7 @@ from kinlink_local.processes import Supervisor
 from kinlink_local.procfs import peak_rss_mib
 from kinlink_local.quality import measure
 from kinlink_local.running import Started, link, start
+from kinlink_local.stopwatch import Meter
 from kinlink_local.truth import load_truth
 
 if TYPE_CHECKING:
@@ -59,6 +61,7 @@ def rehearse(plan: RehearsalPlan, stopwatch: Stopwatch) -> dict[str, Any]:
         federation = Federation(
             Path(scratch), FEDERATION, plan.schema_path, supervisor, sides_of(plan)
         )
+        meter = Meter(supervisor.usage)
         started = start(
             federation,
             supervisor,
@@ -66,6 +69,7 @@ def rehearse(plan: RehearsalPlan, stopwatch: Stopwatch) -> dict[str, Any]:
             stopwatch,
             with_gateway=False,
             with_key_server=plan.key_server,
+            meter=meter,
         )
         with LinkerClient(started.linker.api, started.operator) as client:
             before = _cpu(supervisor)
@@ -74,15 +78,17 @@ def rehearse(plan: RehearsalPlan, stopwatch: Stopwatch) -> dict[str, Any]:
                 stopwatch,
                 threshold=plan.threshold,
                 purpose=PURPOSE,
-                linker_cpu=supervisor.services[LINKER].cpu_seconds,
+                meter=meter,
             )
             expected = client.quality(view.id)
             spent = {name: used - before[name] for name, used in _cpu(supervisor).items()}
+        meter.enter("results")
         with stopwatch.stage("results", "Links by the offices' own record ids"):
             links = federation.everywhere(federation.links_of, sorted(plan.files))
             load_pairs(connection, links, view.id)
             write_pairs(connection, plan.out / "pairs.parquet")
             linked = write_pairs(connection, plan.out / "links.parquet", only_linked=True)
+        meter.leave()
         total = stopwatch.total
         counts = {name: read_counts(supervisor.services[name]) for name in plan.files}
         supervisor.stop()
@@ -90,7 +96,15 @@ def rehearse(plan: RehearsalPlan, stopwatch: Stopwatch) -> dict[str, Any]:
         report["seconds"] = {**stopwatch.seconds, "total": total}
         report["peak_rss_mb"] = _peaks(supervisor)
         report["cpu_seconds"] = spent
-        report["linker_cpu_seconds"] = stopwatch.central_cpu
+        report["linker_cpu_seconds"] = {
+            each.name: meter.stages[each.name][LINKER].cpu_seconds
+            for each in view.stages
+            if each.name in meter.stages
+        }
+        report["stages"] = {
+            stage: {name: asdict(used) for name, used in processes.items()}
+            for stage, processes in meter.stages.items()
+        }
         report["expected"] = expected
         if plan.truth is not None:
             report |= _judge(plan, plan.truth, connection, view, expected)

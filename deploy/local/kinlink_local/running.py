@@ -14,10 +14,10 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 from kinlink_local.errors import LocalError
 from kinlink_local.inputs import RECORD_ID, scan_sql
-from kinlink_local.stopwatch import CpuMeter
+from kinlink_local.stopwatch import Meter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from kinlink_core.runtime.tls import TlsFiles
@@ -51,11 +51,13 @@ def start(
     *,
     with_gateway: bool,
     with_key_server: bool,
+    meter: Meter | None = None,
 ) -> Started:
     """Found a federation, hold its key ceremony, start it, load every registry's file.
 
-    Without a key server it is in plain mode.
+    Without a key server it is in plain mode. `meter` learns what processes use.
     """
+    meter = meter or Meter(dict)
     names = sorted(files)
     federation.check_paths(names)
     epoch = f"{dt.datetime.now(dt.UTC):%Y-%m}"
@@ -69,9 +71,13 @@ def start(
         federation.everywhere(lambda name: federation.found_registry(name, address.result), names)
     with stopwatch.stage("secret", "The epoch's secret, sealed from one registry to the others"):
         federation.share_secret(epoch, names)
+    meter.enter("start")
     with stopwatch.stage("start", "Registries start"):
-        services = {name: federation.start_registry(name) for name in names}
-        addresses = {name: supervisor.wait_ready(each).api for name, each in services.items()}
+        # A few at a time: of dozens that start at once none is ready within its time.
+        addresses = federation.everywhere(
+            lambda name: supervisor.wait_ready(federation.start_registry(name)).api, names
+        )
+    meter.enter("ingest")
     centre_parts = "linker and gateway start" if with_gateway else "linker starts"
     with (
         stopwatch.stage("ingest", f"Records in; {centre_parts}"),
@@ -94,6 +100,7 @@ def start(
         except BaseException:
             supervisor.stop()
             raise
+    meter.leave()
     return Started(ingested, linker, operator, gateway, token)
 
 
@@ -149,16 +156,16 @@ def link(
     *,
     threshold: float | None,
     purpose: str,
-    linker_cpu: Callable[[], float] = lambda: 0.0,
+    meter: Meter | None = None,
 ) -> LinkageView:
     """Run a linkage to its end, showing how far it is.
 
     Args:
         client: asks the linker.
-        stopwatch: learns the seconds of each stage, and the linker's processor time in it.
+        stopwatch: learns the seconds of each stage.
         threshold: link threshold as a probability, or None for the schema's.
         purpose: a code word for the audits.
-        linker_cpu: processor seconds the linker has used so far.
+        meter: learns what processes use in each stage.
 
     Raises:
         LocalError: It failed or was cancelled.
@@ -166,7 +173,7 @@ def link(
     linkage_id = client.create_linkage(threshold=threshold, purpose=purpose)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     view: LinkageView | None = None
-    meter = CpuMeter(linker_cpu)
+    meter = meter or Meter(dict)
     with Progress(*columns, console=stopwatch.console, transient=True) as progress:
         task = progress.add_task("Linkage", total=None)
         for view in client.watch(linkage_id):
@@ -177,7 +184,7 @@ def link(
                 progress.update(
                     task, description=telling, completed=stage.done, total=stage.total or None
                 )
-    stopwatch.central_cpu.update(meter.leave())
+    meter.leave()
     if view is None or not view.succeeded:
         state = view.state if view else "UNKNOWN"
         raise LocalError(f"The linkage ended {state}. {view.error if view else ''}".strip())

@@ -5,40 +5,59 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 
-class CpuMeter:
-    """Shares out another process's processor time over the stages it is seen in."""
+@dataclass(frozen=True)
+class Usage:
+    """What a process used: processor time, and memory at its peak."""
 
-    def __init__(self, read: Callable[[], float]) -> None:
+    cpu_seconds: float
+    peak_rss_mb: float
+
+
+class Meter:
+    """Shares out what processes use over the stages they are seen in.
+
+    `read` gives, by process, the processor seconds of all its life and the peak memory since it was
+    read before.
+    """
+
+    def __init__(self, read: Callable[[], Mapping[str, Usage]]) -> None:
         self._read = read
         self._stage = ""
-        self._since = read()
-        self._seconds: dict[str, float] = {}
+        self._since: Mapping[str, Usage] = read()
+        self.stages: dict[str, dict[str, Usage]] = {}
 
     def enter(self, stage: str) -> None:
-        """The process is seen in a stage, perhaps still in the same one."""
+        """The processes are seen in a stage, perhaps still in the same one."""
         if stage != self._stage:
             self._close()
             self._stage = stage
 
-    def leave(self) -> dict[str, float]:
-        """Processor seconds by stage; nothing is measured any more."""
-        self._close()
-        return self._seconds
+    def leave(self) -> None:
+        """They are in no stage any more."""
+        self.enter("")
 
     def _close(self) -> None:
         now = self._read()
         if self._stage:
-            spent = now - self._since
-            self._seconds[self._stage] = self._seconds.get(self._stage, 0.0) + spent
+            found = self.stages.setdefault(self._stage, {})
+            for name, each in now.items():
+                before, so_far = self._since.get(name, NOTHING), found.get(name, NOTHING)
+                found[name] = Usage(
+                    so_far.cpu_seconds + each.cpu_seconds - before.cpu_seconds,
+                    max(so_far.peak_rss_mb, each.peak_rss_mb),
+                )
         self._since = now
+
+
+NOTHING: Final = Usage(0.0, 0.0)
 
 
 @dataclass
@@ -47,7 +66,6 @@ class Stopwatch:
 
     console: Console = field(default_factory=lambda: Console(stderr=True))
     seconds: dict[str, float] = field(default_factory=dict)
-    central_cpu: dict[str, float] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
 
     @property

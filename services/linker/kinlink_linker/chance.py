@@ -3,14 +3,19 @@
 Both registries of a pair draw under the epoch secret, so their rows match one by one. The draw
 depends on how many records the partner declares; where a count moved between the two answers, both
 are asked again.
+
+Pairs of registries grow with their square, and what u needs does not: of many registries each draws
+with a few others only.
 """
 
 from __future__ import annotations
 
+import hashlib
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
+from kinlink_core.encoding.chance import CHANCE_PAIRS_MAX, ROUNDS_MAX
 from kinlink_core.wire import Refusal
 
 from kinlink_linker.compare import compare, of_two_sides
@@ -18,6 +23,8 @@ from kinlink_linker.federation import Ask
 from kinlink_linker.seal import only
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from kinlink_core.runtime.cards import Card
     from kinlink_core.wire import SealedRows
 
@@ -27,17 +34,21 @@ if TYPE_CHECKING:
     from kinlink_linker.run import Run
 
 DRAWS_MAX = 3
+# No more pairs of registries are asked once these are to be had: the standard error of a u of
+# .001 is then a sixteenth of it.
+CHANCE_PAIRS_ENOUGH = 250_000
 
 
 def chance_levels(run: Run) -> U8:
-    """Draw and compare chance pairs of every two registries.
+    """Draw and compare chance pairs of registries.
 
     Returns:
         (n, fields) levels; two registries whose draws never matched add nothing.
     """
     federation, schema, epoch = run.federation, run.schema, run.epoch
     parts = [np.empty((0, len(schema.fields)), np.uint8)]
-    open_pairs = federation.pairs()
+    records = {name: each.records for name, each in federation.descriptions.items()}
+    open_pairs = drawing_pairs(federation.pairs(), records)
     run.progress.expect(len(open_pairs))
     for draw in range(DRAWS_MAX):
         if draw:
@@ -49,8 +60,12 @@ def chance_levels(run: Run) -> U8:
             one, other = sides.get((left, right)), sides.get((right, left))
             if one is None or other is None:
                 continue
-            if len(one.refusal) != len(other.refusal):
+            # One that holds many records draws nothing with one that holds few, as often as asked.
+            if len(one.refusal) != len(other.refusal) and len(one.refusal) and len(other.refusal):
                 still_open.append((left, right))
+                continue
+            if len(one.refusal) != len(other.refusal):
+                run.progress.advance()
                 continue
             answered = (one.refusal == Refusal.ANSWERED) & (other.refusal == Refusal.ANSWERED)
             levels = compare(schema, only(one, answered), only(other, answered))
@@ -60,6 +75,42 @@ def chance_levels(run: Run) -> U8:
         if not open_pairs:
             break
     return np.concatenate(parts)
+
+
+def drawing_pairs(
+    pairs: Sequence[tuple[str, str]], records: Mapping[str, int]
+) -> list[tuple[str, str]]:
+    """Which pairs of registries draw: all of them where that is not more than enough.
+
+    Registries stand in a circle, in an order that says nothing about them and is the same in every
+    linkage. Each draws with its neighbours, then with those two places on, until there are
+    `CHANCE_PAIRS_ENOUGH`; so all registries draw equally often.
+
+    Args:
+        pairs: those that are linked, the smaller name first.
+        records: how many each registry declares.
+    """
+    linked = set(pairs)
+    circle = sorted({name for pair in pairs for name in pair}, key=_place)
+    chosen: list[tuple[str, str]] = []
+    expected = 0
+    for apart in range(1, len(circle) // 2 + 1):
+        if expected >= CHANCE_PAIRS_ENOUGH:
+            break
+        ring = {
+            (min(name, other), max(name, other))
+            for name, other in zip(circle, circle[apart:] + circle[:apart], strict=True)
+        }
+        for left, right in sorted(ring & linked):
+            smaller = min(records[left], records[right])
+            # At least: rounds are rounded down to a power of two.
+            expected += min(ROUNDS_MAX * smaller, CHANCE_PAIRS_MAX) // 2
+            chosen.append((left, right))
+    return sorted(chosen)
+
+
+def _place(name: str) -> bytes:
+    return hashlib.sha256(name.encode()).digest()
 
 
 def _asks(

@@ -10,7 +10,7 @@ from kinlink_local import display, settings
 from kinlink_local.case1988 import FAMILY_NOTICE
 from kinlink_local.counts import Counts, counts_of
 from kinlink_local.linker_client import EvidenceView
-from kinlink_local.stopwatch import CpuMeter
+from kinlink_local.stopwatch import Meter, Usage
 from kinlink_registry.settings import RegistrySettings
 from rich.console import Console
 
@@ -75,9 +75,21 @@ def test_an_officers_answer_shows_the_offices_own_record_only() -> None:
     assert "phone" not in text
 
 
-def test_processor_time_is_shared_out_over_the_stages_it_was_spent_in() -> None:
-    readings = iter([1.0, 1.5, 3.5, 4.0])
-    meter = CpuMeter(lambda: next(readings))
-    for stage in ("connect", "connect", "score", "score"):
+def test_use_is_shared_out_over_the_stages_that_processes_were_in() -> None:
+    readings = iter(
+        [
+            {"linker": Usage(1.0, 90.0)},
+            {"linker": Usage(1.5, 90.0)},
+            {"linker": Usage(3.5, 70.0), "late": Usage(0.5, 20.0)},
+            {"linker": Usage(4.0, 80.0), "late": Usage(0.5, 20.0)},
+            {"linker": Usage(4.25, 60.0)},
+        ]
+    )
+    meter = Meter(lambda: next(readings))
+    for stage in ("connect", "connect", "score", "score", "connect"):
         meter.enter(stage)
-    assert meter.leave() == {"connect": 2.0, "score": 0.5}
+    meter.leave()
+    assert meter.stages == {
+        "connect": {"linker": Usage(2.25, 70.0), "late": Usage(0.5, 20.0)},
+        "score": {"linker": Usage(0.5, 80.0), "late": Usage(0.0, 20.0)},
+    }
