@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from dataclasses import replace
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from kinlink_local.suggestion.prediction import Candidate, Prediction
 
 EPOCH: Final = "suggest"
-SPREAD: Final = 12
+SPREAD: Final = 8
 COMPLETENESS_MIN: Final = 0.05
 LEVEL_SQL: Final = """
 create or replace temp table reached as
@@ -122,6 +123,9 @@ class Truth:
             for ids, columns in read_batches(schema, path):
                 numbers = np.array([self.numbers[each] for each in ids.to_pylist()], np.int32)
                 offices.append((office, numbers))
+                if not any(each.refine for each in schema.passes):
+                    tables.append(_by_values(encoder, columns, office, numbers))
+                    continue
                 rows = encoder.encode(columns).blocking
                 tables.append(
                     pa.table(
@@ -131,7 +135,9 @@ class Truth:
                             "pass_index": rows.pass_index.astype(np.int32),
                             "level": rows.level,
                             "token": np.ascontiguousarray(rows.token[:, :8]).view(np.uint64)[:, 0],
-                            "parent": np.ascontiguousarray(rows.parent[:, :8]).view(np.uint64)[:, 0],
+                            "parent": np.ascontiguousarray(rows.parent[:, :8]).view(np.uint64)[
+                                :, 0
+                            ],
                         }
                     )
                 )
@@ -157,6 +163,33 @@ class Truth:
                 "  from held join person on person.rowid = record group by all) group by person_id)"
             ).fetchall()[0][0]
         )
+
+
+def _by_values(
+    encoder: Encoder, columns: dict[str, list[str | None]], office: int, numbers: Any
+) -> pa.Table:
+    """Tokens of passes without refinements: digests of blocking values, for they stay here."""
+    found = encoder.blocking_inputs(columns)
+    token = [
+        np.array(
+            [int.from_bytes(blake2b(each, digest_size=8).digest(), "little") for each in of.inputs],
+            np.uint64,
+        )[of.input_index]
+        for of in found
+    ]
+    rows = np.concatenate([of.row for of in found])
+    return pa.table(
+        {
+            "registry": np.full(len(rows), office, np.int8),
+            "record": numbers[rows],
+            "pass_index": np.repeat(
+                np.arange(len(found), dtype=np.int32), [len(of.row) for of in found]
+            ),
+            "level": np.zeros(len(rows), np.uint8),
+            "token": np.concatenate(token),
+            "parent": np.zeros(len(rows), np.uint64),
+        }
+    )
 
 
 def spread(prediction: Prediction, bits_min: float, cap: int) -> list[Candidate]:
@@ -280,7 +313,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=SEED_DEFAULT)
     parser.add_argument("--split", choices=SPLITS, default="hash")
     parser.add_argument("--historical", type=Path, help="the historical 50k set instead")
-    parser.add_argument("--pairs-max", type=float, help="budget; as the hand-written schema by default")
+    parser.add_argument(
+        "--pairs-max", type=float, help="budget; as the hand-written schema by default"
+    )
     parser.add_argument("--passes-max", type=int, default=8)
     parser.add_argument("--cap-max", type=int, default=12)
     parser.add_argument("--records-a-person", type=float, default=RECORDS_A_PERSON)

@@ -60,8 +60,10 @@ def statistics(schema: Path, source: Path, *, out: Path, id_column: str, encodin
         f" {len(found.passes)} candidate passes measured."
     )
     for name, each in found.fields.items():
-        bits = "too few equal values to say" if each.entropy_bits is None else (
-            f"{each.entropy_bits:.1f} bits"
+        bits = (
+            "too few equal values to say"
+            if each.entropy_bits is None
+            else (f"{each.entropy_bits:.1f} bits")
         )
         click.echo(f"  {name}: present in {each.present:.1%}, {bits}")
     click.echo(f"Written to {out}. Read it before you hand it over: it holds counts, no values.")

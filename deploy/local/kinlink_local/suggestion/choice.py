@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 # A pass that finds less of its own is only exposure (docs/adr/0019-fewer-passes.md).
 GAIN_MIN: Final = 0.002
+# Where more rows than this are in islands above the cap, a pass works by luck.
+WITHIN_MIN: Final = 0.8
 PRICES: Final = (0.0, *np.geomspace(0.0003, 3.0, 32).tolist())
 # Where no matches are expected a price needs some number of them.
 _MATCHES_OF_RECORDS: Final = 0.01
@@ -53,7 +55,11 @@ class Choice:
 
 def frontier(prediction: Prediction, budget: Budget) -> tuple[Choice, ...]:
     """Sets that no other set beats in both completeness and pairs, by rising pairs."""
-    allowed = [each for each in prediction.candidates if each.declared_bits >= budget.bits_min]
+    allowed = [
+        each
+        for each in prediction.candidates
+        if each.declared_bits >= budget.bits_min and each.within >= WITHIN_MIN
+    ]
     if not allowed:
         return ()
     found = [_greedy(prediction, allowed, budget, price) for price in PRICES]

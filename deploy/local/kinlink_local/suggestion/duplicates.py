@@ -42,7 +42,7 @@ _STEP_NOISE: Final = 0.03  # of a logarithm, by that rounding
 _MODEL_NOISE: Final = 0.05  # what the model itself is allowed to be off
 _M_LOW, _M_HIGH = 0.02, 0.999
 _CORRELATION_MAX: Final = 8.0  # of a natural logarithm
-_ITERATIONS_MAX: Final = 100
+_ITERATIONS_MAX: Final = 50
 # Where the fit begins: m of each kind of duplicates.
 _ONE_KIND: Final = (0.8,)
 _TWO_KINDS: Final = (0.8, 0.3)
@@ -192,7 +192,8 @@ class _Model:
         """Log chance of each candidate, and the share of it that is of each class; (n, classes)."""
         each = 1 + self._parts
         terms = [
-            self._duplicate @ x[number * each : (number + 1) * each] for number in range(len(self._starts))
+            self._duplicate @ x[number * each : (number + 1) * each]
+            for number in range(len(self._starts))
         ]
         terms.append(self._stranger @ x[len(self._starts) * each :])
         stacked = np.stack(terms, axis=1)

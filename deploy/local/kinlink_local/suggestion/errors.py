@@ -237,10 +237,7 @@ def _states(
     chances = [_survives(part, level.max_distance or 0.0) for part in parts]
     # The parts that survive more survive wherever those do that survive less.
     edges = sorted({0.0, 1.0, *chances})
-    return [
-        (high - low, [chance >= high for chance in chances])
-        for low, high in pairwise(edges)
-    ]
+    return [(high - low, [chance >= high for chance in chances]) for low, high in pairwise(edges)]
 
 
 def _date_states(level: Level) -> list[tuple[float, frozenset[str]]]:

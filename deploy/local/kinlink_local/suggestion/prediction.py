@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import combinations
+from math import log2
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from kinlink_core.encoding._transforms import pass_bits
 from kinlink_core.encoding.schema import LinkType
 from kinlink_core.planning.candidates import LSH, candidates, parts_of
+from kinlink_core.planning.statistics_file import COUNT_FLOOR
 
 from kinlink_local.errors import BadInputError
 from kinlink_local.suggestion.duplicates import DuplicateKind, learn
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
 
 # Most people stand once in an office, and few more than twice.
 RECORDS_A_PERSON: Final = 2.0
-_UNMEASURED_BITS: Final = 24.0  # so few values are equal that their number cannot be told
 
 
 @dataclass(frozen=True)
@@ -69,16 +70,18 @@ class Prediction:
 
 
 def measured(schema: Schema, offices: Mapping[str, Statistics]) -> Schema:
-    """The schema's fields with the lowest entropy that any office measured."""
+    """The schema's fields with the lowest entropy that any office measured.
+
+    Where hardly any values are equal, what that proves or what the schema declares, if it is more.
+    """
     fields = []
     for field in schema.fields:
-        found = [
-            each.fields[field.name].entropy_bits
-            for each in offices.values()
-            if each.fields[field.name].present > 0
+        having = [each for each in offices.values() if each.fields[field.name].present > 0]
+        told = [
+            bits for each in having if (bits := each.fields[field.name].entropy_bits) is not None
         ]
-        told = [bits for bits in found if bits is not None]
-        bits = min(told) if told else (_UNMEASURED_BITS if found else 0.0)
+        proven = [log2(each.records**2 / COUNT_FLOOR) for each in having]
+        bits = min(told) if told else max([*proven, field.entropy_bits]) if having else 0.0
         fields.append(replace(field, entropy_bits=bits))
     return replace(schema, fields=tuple(fields))
 
@@ -187,9 +190,11 @@ def _kinds(
             both = both_present(shares, records)
             parts = parts_of(field)
             told = field.name in levels or field.name in same
-            if not told and all(
-                part in kind.agreement for part in parts if part.transform != "year_window"
-            ) and kind.agreement:
+            if (
+                not told
+                and all(part in kind.agreement for part in parts if part.transform != "year_window")
+                and kind.agreement
+            ):
                 errors.append(learned_errors(parts, kind.agreement, both))
                 continue
             m: Sequence[float] = levels.get(field.name) or assumed_levels(field)
@@ -231,13 +236,9 @@ def _islands(
     return found
 
 
-def _pairs_across(
-    offices: Mapping[str, Statistics], pairs: Callable[[int, int], float]
-) -> float:
+def _pairs_across(offices: Mapping[str, Statistics], pairs: Callable[[int, int], float]) -> float:
     """A count of pairs, summed over every two offices."""
-    return sum(
-        pairs(a.records, b.records) for a, b in combinations(list(offices.values()), 2)
-    )
+    return sum(pairs(a.records, b.records) for a, b in combinations(list(offices.values()), 2))
 
 
 def _tables(parts: Sequence[Part]) -> int:
