@@ -70,12 +70,10 @@ def measured(schema: Schema, files: dict[str, Path]) -> tuple[dict[str, Statisti
     began = time.monotonic()
     offices = {}
     for name, path in files.items():
-        last = None
-        for last in measure(
+        steps = measure(
             schema, SourceSpec(path=str(path)), id_column="record_id", memory_limit="1GB"
-        ):
-            pass
-        offices[name] = last.statistics
+        )
+        offices[name] = list(steps)[-1].statistics
     return offices, time.monotonic() - began
 
 
@@ -264,7 +262,10 @@ def run(
         budget = Budget(options.pairs_max or hand_pairs, options.passes_max)
         choices = frontier(prediction, budget)
         best = best_under(choices, budget)
-        assert best is not None
+        if best is None:
+            raise SystemExit(
+                f"no set of passes below {budget.pairs_max:.0f} pairs; see --pairs-max"
+            )
         predicting = time.monotonic() - began
         sampled = spread(prediction, budget.bits_min, 12)
         rows, _ = compare(truth, prediction.schema, sampled)
@@ -313,9 +314,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=SEED_DEFAULT)
     parser.add_argument("--split", choices=SPLITS, default="hash")
     parser.add_argument("--historical", type=Path, help="the historical 50k set instead")
-    parser.add_argument(
-        "--pairs-max", type=float, help="budget; as the hand-written schema by default"
-    )
+    parser.add_argument("--pairs-max", type=float, help="default: the hand-written schema's")
     parser.add_argument("--passes-max", type=int, default=8)
     parser.add_argument("--cap-max", type=int, default=12)
     parser.add_argument("--records-a-person", type=float, default=RECORDS_A_PERSON)

@@ -1,4 +1,4 @@
-"""`statistics`: rounded counts of an office's records, for `kinlink suggest` to choose passes by."""
+"""`statistics`: rounded counts of an office's records, to choose passes by."""
 
 from __future__ import annotations
 

@@ -150,7 +150,7 @@ class _Column:
         # The last row is for records without a value.
         width = found.key.shape[1]
         key = np.concatenate([found.key, np.zeros((1, width), np.int64)])
-        present = np.append(found.present, False)  # noqa: FBT003 - an array's last element
+        present = np.append(found.present, False)
         codes = np.concatenate(self._codes)
         return _Keys(key[codes], present[codes])
 
@@ -198,7 +198,7 @@ def _pass(parts: Sequence[Part], keyed: dict[Part, _Keys]) -> PassStatistics | N
 def group_sizes(keys: I64) -> I64:
     """How often each distinct key stands there; (distinct,)."""
     ordered = np.sort(keys)
-    starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))  # noqa: FBT003
+    starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
     return np.diff(np.append(starts, len(ordered)))
 
 

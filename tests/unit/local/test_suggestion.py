@@ -1,10 +1,9 @@
-"""`kinlink suggest`: what is predicted holds where the answer is known, and what is written is used."""
+"""`kinlink suggest`: predictions hold where the answer is known, and what is written is used."""
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, pairwise
 from math import floor, log2
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,6 +39,7 @@ from kinlink_local.suggestion.prediction import Prediction, predict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 FIELDS = """\
 name: clinic
@@ -254,7 +254,7 @@ def test_the_frontier_rises_and_every_set_keeps_the_limits(schema: Schema) -> No
     found = frontier(prediction, budget)
     assert len(found) > 2
     assert all(a.pairs < b.pairs and a.completeness < b.completeness
-               for a, b in zip(found, found[1:], strict=False))  # fmt: skip
+               for a, b in pairwise(found))  # fmt: skip
     for choice in found:
         assert len(choice.passes) <= 3
         assert all(each.declared_bits >= 16 for each in choice.passes)

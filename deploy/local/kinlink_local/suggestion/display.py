@@ -24,8 +24,8 @@ def show_suggestion(found: Suggestion) -> None:
     prediction, best = found.prediction, found.best
     learned = prediction.duplicates is not None
     console.print(
-        f"{prediction.records:,} records; {prediction.matches:,.0f} true pairs expected; error rates"
-        f" {'learned from duplicates inside the offices' if learned else 'assumed'}."
+        f"{prediction.records:,} records; {prediction.matches:,.0f} true pairs expected;"
+        f" error rates {'learned from duplicates inside the offices' if learned else 'assumed'}."
     )
     if not prediction.matches:
         console.print("No true pairs are expected: say --overlap, so that their cost is counted.")

@@ -67,7 +67,7 @@ class Errors:
 
 
 def assumed_levels(field: Field) -> tuple[float, ...]:
-    """m of each level of a field, and of "none of these" at the end, where nobody knows better."""
+    """M of each level of a field, and of "none of these" at the end, where nobody knows better."""
     rest = 1 - SAME[field.kind]
     found = [SAME[field.kind]]
     below = field.levels[0].max_distance or 0.0
@@ -84,7 +84,7 @@ def assumed_levels(field: Field) -> tuple[float, ...]:
 
 
 def with_same(levels: Sequence[float], same: float) -> tuple[float, ...]:
-    """m with another probability of the first level; the others keep their proportions."""
+    """M with another probability of the first level; the others keep their proportions."""
     rest = 1 - levels[0]
     if rest <= 0:
         return (same, *[0.0] * (len(levels) - 2), 1 - same)
@@ -92,7 +92,7 @@ def with_same(levels: Sequence[float], same: float) -> tuple[float, ...]:
 
 
 def learned_levels(path: Path, schema: Schema) -> dict[str, tuple[float, ...]]:
-    """m of each field as a linkage has learned it, averaged over the passes that leave it open.
+    """M of each field as a linkage has learned it, averaged over the passes that leave it open.
 
     Args:
         path: a file of `kinlink-linker model save`.
@@ -118,7 +118,7 @@ def learned_levels(path: Path, schema: Schema) -> dict[str, tuple[float, ...]]:
         rows = found.get(field.name)
         if rows is None:
             continue
-        if any(len(row) != len(field.levels) + 1 or not 0 < sum(row) for row in rows):
+        if any(len(row) != len(field.levels) + 1 or not sum(row) > 0 for row in rows):
             raise BadInputError(
                 [f"model: {path} has other levels of {field.name}; use the schema it was made with"]
             )
@@ -257,7 +257,7 @@ def _date_states(level: Level) -> list[tuple[float, frozenset[str]]]:
     ]
 
 
-def _survives(part: Part, max_distance: float) -> float:
+def _survives(part: Part, max_distance: float) -> float:  # noqa: PLR0911 - a table
     """The chance that a part agrees where values are near but not the same."""
     _, distance, hit, sound = next(row for row in _SKETCHED if max_distance <= row[0])
     match part.transform:

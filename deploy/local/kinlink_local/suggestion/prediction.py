@@ -117,8 +117,8 @@ def predict(
     told = _told(fields, offices)
     if not told:
         raise BadInputError(
-            ["statistics: no candidate pass was measured by two offices; do their columns agree"
-             " with the schema's?"]
+            [("statistics: no candidate pass was measured by two offices; do their columns agree"
+             " with the schema's?")]
         )  # fmt: skip
     duplicates = None
     if schema.link_type is LinkType.MANY_TO_MANY:
@@ -135,7 +135,16 @@ def predict(
     if overlap is not None:
         matches = _pairs_across(offices, lambda a, b: overlap * min(a, b))
     found = tuple(
-        _candidate(fields, each, told[each], column, cap, float(share[column]), inside, island)
+        _candidate(
+            fields,
+            each,
+            told[each],
+            column=column,
+            cap=cap,
+            agree=float(share[column]),
+            inside=inside,
+            islands=island,
+        )
         for column, (each, island) in enumerate(zip(told, islands, strict=True))
         for cap in caps
     )
@@ -147,6 +156,7 @@ def _candidate(
     schema: Schema,
     parts: tuple[Part, ...],
     told: Sequence[PassStatistics],
+    *,
     column: int,
     cap: int,
     agree: float,
