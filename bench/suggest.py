@@ -282,7 +282,8 @@ def run(
         ]
         rank = float(np.corrcoef(*ranks)[0, 1])
         print(
-            f"  completeness off by {np.median(np.abs(off)):.3f} (median), {off.mean():+.3f} (mean);"
+            f"  completeness off by {np.median(np.abs(off)):.3f} (median), {off.mean():+.3f}"
+            f" (mean);"
             f" rank correlation {rank:.2f};"
             f" strangers times {np.median(ratio):.2f} (median)"
         )

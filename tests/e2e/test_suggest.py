@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 from kinlink_core.encoding.schema import load_schema
 
@@ -46,5 +47,6 @@ def test_offices_count_passes_are_proposed_and_a_rehearsal_runs_with_them(tmp_pa
     )
     # 100 people are in both files, a quarter of them with a slip in the name and no phone.
     assert report["blocking"]["pair_completeness"] > 0.95
-    assert report["candidate_pairs"] <= 1.3 * suggestion["pairs"] + 20
+    # A rehearsal counts a pair in every pass in which it meets.
+    assert report["candidate_pairs"] == pytest.approx(suggestion["meetings"], rel=0.3, abs=30)
     assert report["quality"]["best"]["f1"] > 0.9

@@ -50,7 +50,8 @@ class Choice:
     passes: tuple[Candidate, ...]
     completeness: float  # share of true pairs that any of them finds
     own: tuple[float, ...]  # share that only this pass finds
-    pairs: float  # candidate pairs across offices, at most
+    pairs: float  # candidate pairs across offices, at most; each is sealed once
+    meetings: float  # the same, counted in every pass in which a pair meets
 
 
 def frontier(prediction: Prediction, budget: Budget) -> tuple[Choice, ...]:
@@ -86,7 +87,8 @@ def judge(prediction: Prediction, passes: Iterable[Candidate]) -> Choice:
         for at in range(len(chosen))
     )
     pairs = sum(each.strangers for each in chosen) + prediction.matches * union
-    return Choice(chosen, union, own, pairs)
+    meetings = sum(each.strangers + prediction.matches * each.completeness for each in chosen)
+    return Choice(chosen, union, own, pairs, meetings)
 
 
 def _greedy(

@@ -67,6 +67,7 @@ class Suggestion:
             "budget": asdict(self.budget),
             "completeness": self.best.completeness,
             "pairs": self.best.pairs,
+            "meetings": self.best.meetings,
             "rows_to_seal": ROWS_A_PAIR * self.best.pairs,
             "passes": [
                 _as_json(each, own)

@@ -227,7 +227,7 @@ def _told(
             if all(each.fields[part.field].present > 0 for part in parts)
         ]
         told = [each.of(parts) for each in able]
-        usable = [each for each in told if each is not None and sum(each.sizes)]
+        usable = [each for each in told if each is not None and any(each.sizes)]
         if len(usable) == len(able) >= 2:  # noqa: PLR2004 - a pair of offices
             found[parts] = usable
     return found
