@@ -42,12 +42,13 @@ _STEP_NOISE: Final = 0.03  # of a logarithm, by that rounding
 _MODEL_NOISE: Final = 0.05  # what the model itself is allowed to be off
 _M_LOW, _M_HIGH = 0.02, 0.999
 _CORRELATION_MAX: Final = 8.0  # of a natural logarithm
-_ITERATIONS_MAX: Final = 50
+_ITERATIONS_MAX: Final = 200
+_TOLERANCE: Final = 1e-5
 # Where the fit begins: m of each kind of duplicates.
 _ONE_KIND: Final = (0.8,)
 _TWO_KINDS: Final = (0.8, 0.3)
 # A part is taken to agree unless the data say otherwise: weight of log m beside the residuals.
-_AGREE_PRIOR: Final = 0.5
+_AGREE_PRIOR: Final = 1.0
 # A kind of duplicates whose density is this near to the largest that is believed is strangers.
 _AT_BOUND: Final = 0.9
 
@@ -166,6 +167,7 @@ class _Model:
             jac=lambda x: np.concatenate([self._jacobian(x) * weights[:, None], np.diag(prior)]),
             bounds=(low, high),
             loss="soft_l1",
+            ftol=_TOLERANCE,
             max_nfev=_ITERATIONS_MAX,
         )
         classes = found.x[: len(self._starts) * (1 + self._parts)].reshape(len(self._starts), -1)
