@@ -211,9 +211,9 @@ def test_where_nobody_shares_a_value_nobody_meets() -> None:
 
 def test_error_rates_are_recovered_from_duplicates_inside_offices(schema: Schema) -> None:
     density = 0.3 / RECORDS  # three records of ten have another of the same person
+    found_by = offices(schema, density=density).values()
     told = {
-        parts: [each.passes[text_of(parts)] for each in offices(schema, density=density).values()]
-        for parts in candidates(schema)
+        parts: [each.passes[text_of(parts)] for each in found_by] for parts in candidates(schema)
     }
     found = learn(told, records_a_person=2.0)
     assert found is not None
@@ -226,9 +226,9 @@ def test_error_rates_are_recovered_from_duplicates_inside_offices(schema: Schema
 
 
 def test_offices_without_duplicates_teach_nothing(schema: Schema) -> None:
+    found_by = offices(schema, density=1e-9).values()
     told = {
-        parts: [each.passes[text_of(parts)] for each in offices(schema, density=1e-9).values()]
-        for parts in candidates(schema)
+        parts: [each.passes[text_of(parts)] for each in found_by] for parts in candidates(schema)
     }
     assert learn(told, records_a_person=1.0) is None
     found = learn(told, records_a_person=2.0)
