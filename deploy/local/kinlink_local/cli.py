@@ -189,6 +189,87 @@ def population(  # noqa: PLR0917 - click passes options by name
     click.echo(f"{sum(written.values())} synthetic notices in {len(written)} files: {out}")
 
 
+@main.command()
+@click.argument("schema", type=click.Path(path_type=Path))
+@click.argument("statistics", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write a schema here.")
+@click.option(
+    "--pairs-max",
+    type=click.FloatRange(0, min_open=True),
+    help="Candidate pairs at most.  [default: two for each record]",
+)
+@click.option("--passes-max", type=click.IntRange(1, 64), default=8, show_default=True)
+@click.option(
+    "--bits-min",
+    type=click.FloatRange(0, 64),
+    default=16.0,
+    show_default=True,
+    help="What a pass tells about a person at least; below 16 the exposure is declared.",
+)
+@click.option(
+    "--cap-max",
+    type=click.IntRange(2, 1000),
+    default=12,
+    show_default=True,
+    help="Records an island may hold; above 12 the exposure is declared.",
+)
+@click.option(
+    "--overlap",
+    type=click.FloatRange(0, 1),
+    help="Share of an office's people that another one knows too."
+    "  [default: from duplicates inside the offices]",
+)
+@click.option(
+    "--records-a-person",
+    type=click.FloatRange(1, 1000),
+    default=2.0,
+    show_default=True,
+    help="Records of a person in one office, at most; 1 learns nothing from duplicates.",
+)
+@click.option(
+    "--same",
+    "same",
+    multiple=True,
+    metavar="FIELD=SHARE",
+    help="How often two records of a person have the same value; may be repeated.",
+)
+@click.option(
+    "--model", type=click.Path(path_type=Path), help="Take error rates from a trained model."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the suggestion as JSON.")
+def suggest(*, same: tuple[str, ...], as_json: bool, **order: Any) -> None:
+    """Propose passes and caps from what offices have measured.
+
+    SCHEMA has the fields, and its passes do not matter. STATISTICS are the files that
+    `kinlink-registry statistics` wrote in two or more offices under this schema.
+    """
+    from kinlink_local.suggestion.command import Order
+    from kinlink_local.suggestion.command import suggest as run_suggest
+    from kinlink_local.suggestion.display import show_suggestion
+
+    found = run_suggest(Order(same=_shares(same), **order))
+    if as_json:
+        click.echo(json.dumps(found.as_json(), indent=2, ensure_ascii=False))
+    else:
+        show_suggestion(found)
+
+
+def _shares(texts: tuple[str, ...]) -> dict[str, float]:
+    """`FIELD=SHARE` options by field."""
+    from kinlink_local.errors import BadInputError
+
+    found: dict[str, float] = {}
+    for text in texts:
+        name, _, share = text.partition("=")
+        try:
+            found[name] = float(share)
+        except ValueError:
+            found[name] = -1.0
+        if not 0 < found[name] < 1:
+            raise BadInputError([f"same: {text!r} is not FIELD=SHARE with a share from 0 to 1"])
+    return found
+
+
 def _has_desktop() -> bool:
     shown = sys.platform == "darwin" or any(
         os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")

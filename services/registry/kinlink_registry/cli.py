@@ -14,6 +14,7 @@ from kinlink_registry import (
     cli_keys,
     cli_protect,
     cli_revoke,
+    cli_statistics,
 )
 from kinlink_registry.home import Home
 
@@ -36,6 +37,7 @@ for command in (
     cli_escrow.vault_key,
     cli_revoke.revoke,
     cli_revoke.revocations,
+    cli_statistics.statistics,
     cli_data.ingest,
     cli_data.consent,
     cli_protect.protect,

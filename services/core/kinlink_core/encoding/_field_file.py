@@ -84,8 +84,13 @@ _OPTION_KINDS: Final[dict[str, tuple[FieldKind, ...]]] = {
 }
 
 
-def read_field(item: Item, log: FaultLog) -> tuple[str, Field | None]:
-    """One entry of `fields`: its name, and the field unless it has no kind to read it by."""
+def read_field(
+    item: Item, log: FaultLog, *, entropy_wanted: bool = True
+) -> tuple[str, Field | None]:
+    """One entry of `fields`: its name, and the field unless it has no kind to read it by.
+
+    Where no entropy is wanted, kinds without a default may leave it out; it is 0 then.
+    """
     keys = Keys(item, log, "a field")
     name = keys.name(keys.required("name", "name the field"))
     kinds = tuple(FieldKind)
@@ -104,7 +109,7 @@ def read_field(item: Item, log: FaultLog) -> tuple[str, Field | None]:
         name=name,
         kind=kind,
         columns=columns,
-        entropy_bits=_entropy(keys, kind),
+        entropy_bits=_entropy(keys, kind, wanted=entropy_wanted),
         levels=levels,
         comparison=comparison,
         options=_options(keys, kind),
@@ -132,9 +137,9 @@ def _m(keys: Keys, count: int) -> tuple[float, ...] | None:
     return tuple(each / sum(found) for each in found)
 
 
-def _entropy(keys: Keys, kind: FieldKind) -> float:
+def _entropy(keys: Keys, kind: FieldKind, *, wanted: bool) -> float:
     default = ENTROPY_BITS.get(kind, 0.0)
-    if default:
+    if default or not wanted:
         item = keys.optional("entropy_bits")
     else:
         hint = "write log2 of the number of about equally frequent values, such as 1 for sex"

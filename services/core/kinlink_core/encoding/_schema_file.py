@@ -68,8 +68,11 @@ def read_text(path: Path) -> str:
         raise SchemaError(str(path), (Fault(line, "(file)", reason),)) from error
 
 
-def read_schema(text: str, source: str) -> Schema:
-    """The schema written in `text`; raises SchemaError with all its faults."""
+def read_schema(text: str, source: str, *, fields_only: bool = False) -> Schema:
+    """The schema written in `text`; raises SchemaError with all its faults.
+
+    With `fields_only` passes are neither wanted nor read, and entropies may be missing (0).
+    """
     log = FaultLog(source)
     if len(text.encode(errors="replace")) > FILE_BYTES_MAX:
         log.add(1, "(file)", f"is larger than {FILE_BYTES_MAX // 1024} KiB; is this a schema?")
@@ -77,14 +80,14 @@ def read_schema(text: str, source: str) -> Schema:
         log.add(1, "(file)", "holds characters that are not Unicode text; save it as UTF-8")
     log.raise_if_any()
     root = read_items(text, log)
-    schema = None if root is None else _schema(root, log)
+    schema = None if root is None else _schema(root, log, fields_only=fields_only)
     log.raise_if_any()
     if schema is None:
         raise SchemaError(source, (Fault(1, "(file)", "holds no schema"),))
     return schema
 
 
-def _schema(root: Item, log: FaultLog) -> Schema:
+def _schema(root: Item, log: FaultLog, *, fields_only: bool) -> Schema:
     keys = Keys(root, log, "a schema")
     keys.choice(keys.optional("format"), (FORMAT,), FORMAT)
     name = keys.name(keys.required("name", "name the schema"))
@@ -100,9 +103,10 @@ def _schema(root: Item, log: FaultLog) -> Schema:
         keys.fault(at, "is above threshold_probability: links would never be disclosed")
     field_items = keys.entries(keys.required("fields", "list them"), FIELDS_MAX, "fields")
     sides_item = keys.optional("sides")
-    pass_items = keys.entries(keys.required("passes", "list them"), PASSES_MAX, "passes")
+    passes_item = keys.optional("passes") if fields_only else keys.required("passes", "list them")
+    pass_items = [] if fields_only else keys.entries(passes_item, PASSES_MAX, "passes")
     keys.finish()
-    fields = _fields(field_items, log)
+    fields = _fields(field_items, log, fields_only=fields_only)
     return Schema(
         name=name,
         fields=tuple(field for field in fields.values() if field is not None),
@@ -135,10 +139,10 @@ def _sides(item: Item | None, fields: _Fields, keys: Keys) -> Sides | None:
     return Sides(name, wants)
 
 
-def _fields(items: list[Item], log: FaultLog) -> _Fields:
+def _fields(items: list[Item], log: FaultLog, *, fields_only: bool) -> _Fields:
     fields: _Fields = {}
     for item in items:
-        name, field = read_field(item, log)
+        name, field = read_field(item, log, entropy_wanted=not fields_only)
         if name in fields:
             log.add(item.line, f"{item.path}.name", f"`{name}` is another field's name")
         fields.setdefault(name, field)

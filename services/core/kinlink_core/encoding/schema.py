@@ -40,6 +40,7 @@ __all__ = [
     "Schema",
     "SchemaError",
     "Sides",
+    "load_fields",
     "load_schema",
     "packaged_schema",
     "parse_schema",
@@ -309,6 +310,19 @@ def load_schema(path: Path) -> Schema:
     from kinlink_core.encoding._schema_file import read_text
 
     return parse_schema(read_text(path), source=str(path))
+
+
+def load_fields(path: Path) -> Schema:
+    """Read a schema file whose passes are yet to be found: it has none, whatever the file says.
+
+    Fields may leave out `entropy_bits`; it is 0 where the kind has no default.
+
+    Raises:
+        SchemaError: With every fault of the file beside its passes.
+    """
+    from kinlink_core.encoding._schema_file import read_schema, read_text
+
+    return read_schema(read_text(path), str(path), fields_only=True)
 
 
 def packaged_schema(name: str) -> Path:
