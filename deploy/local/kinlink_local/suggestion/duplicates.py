@@ -112,7 +112,7 @@ def _moments(
     for parts, offices in told.items():
         if any(each.entropy_bits is None for each in offices):
             continue
-        if any(part_values_max(part) > 1 and part.transform != LSH for part in parts):
+        if any(part_values_max(part, None) > 1 and part.transform != LSH for part in parts):
             continue
         pairs = np.array([each.rows**2 / 2 for each in offices], float)
         bits = np.array([each.entropy_bits for each in offices], float) + _HALF_STEP_BITS

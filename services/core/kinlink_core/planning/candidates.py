@@ -65,7 +65,13 @@ def _of_fields(fields: tuple[Field, ...]) -> Iterator[tuple[Part, ...]]:
         return
     for rest in _of_fields(fields[:-1]):
         for part in parts_of(fields[-1]):
-            if sum(part_values_max(each) > 1 for each in (*rest, part)) <= 1:
+            if (
+                sum(
+                    part_values_max(one, of) > 1
+                    for one, of in zip((*rest, part), fields, strict=True)
+                )
+                <= 1
+            ):
                 yield (*rest, part)
 
 
