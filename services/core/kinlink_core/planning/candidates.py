@@ -3,7 +3,7 @@
 The set follows from the fields alone, so every office measures the same one. A field gives a few
 parts, from fine to coarse; a candidate takes at most one part of a field, and at most one that has
 several values. Left out are transforms that tell less than a part beside them (`each_word`,
-`soundex`) and finer windows: a user may still write them by hand.
+`soundex`), finer windows and level sets: a user may still write them by hand.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ _PARTS: Final[dict[FieldKind, tuple[tuple[str, tuple[int, ...]], ...]]] = {
 
 def parts_of(field: Field) -> tuple[Part, ...]:
     """The parts of one field that candidates are made of, from fine to coarse."""
-    made = (Part(field.name, name, arguments) for name, arguments in _PARTS[field.kind])
+    known = _PARTS.get(field.kind, ())
+    made = (Part(field.name, name, arguments) for name, arguments in known)
     return tuple(part for part in made if TRANSFORMS[part.transform].suits(field))
 
 
@@ -65,14 +66,10 @@ def _of_fields(fields: tuple[Field, ...]) -> Iterator[tuple[Part, ...]]:
         return
     for rest in _of_fields(fields[:-1]):
         for part in parts_of(fields[-1]):
-            if (
-                sum(
-                    part_values_max(one, of) > 1
-                    for one, of in zip((*rest, part), fields, strict=True)
-                )
-                <= 1
-            ):
-                yield (*rest, part)
+            parts = (*rest, part)
+            several = [part_values_max(*each) > 1 for each in zip(parts, fields, strict=True)]
+            if sum(several) <= 1:
+                yield parts
 
 
 def text_of(parts: tuple[Part, ...]) -> str:
