@@ -227,8 +227,9 @@ def sieve(
     asked = _asked(node, partners, about, ask)
     if not tags:
         return asked.partner, asked.sieve.words(asked.rows)
-    with node.vault.writing() as session:
-        quotas.book_records(session, asked.epoch, asked.partner.name, node.policy, asked.rows)
+    with node.booking() as session:
+        ledger = node.bookings.towards(session, asked.epoch, asked.partner.name)
+        quotas.book_records(ledger, node.policy, asked.rows)
     islands.refuse_if_all(asked.rows.refusal)
     return asked.partner, asked.sieve.tagged(asked.rows)
 
@@ -257,7 +258,7 @@ def seal(
     asked = _asked(node, partners, about, ask)
     rows, partner = asked.rows, asked.partner
     partner_tags = asked.sieve.refuse_unproven(rows, ask)
-    with node.vault.writing() as session:
+    with node.booking() as session:
         decisions.refuse_by_name(session, partner, rows, partner_tags)
         disclosure.refuse_others(session, asked.epoch, partner, rows, partner_tags)
         node.meetings.refuse_known(
@@ -267,7 +268,8 @@ def seal(
             pass_index=about.pass_index,
             versions=_versions(asked.sieve.opened, rows),
         )
-        quotas.book_pairs(session, asked.epoch, partner.name, node.policy, rows)
+        ledger = node.bookings.towards(session, asked.epoch, partner.name)
+        quotas.book_pairs(ledger, node.policy, rows)
     islands.refuse_if_all(rows.refusal)
     frames = sealing.seal(
         node.schema,

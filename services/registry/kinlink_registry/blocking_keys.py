@@ -7,7 +7,6 @@ that is too crowded are both never opened.
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,10 +16,9 @@ from kinlink_core.encoding.keys import KEY_BYTES
 from kinlink_registry import columns
 from kinlink_registry.directory import NOWHERE
 from kinlink_registry.encodings import token_place
+from kinlink_registry.epoch_memory import EpochMemory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from kinlink_registry.cipher import VaultCipher
     from kinlink_registry.columns import Bytes
     from kinlink_registry.directory import I64, Live, Tokens
@@ -47,12 +45,8 @@ class _Opened:
         return after
 
 
-class BlockingKeys:
+class BlockingKeys(EpochMemory[_Opened]):
     """Opens blocking keys; may be used from any thread."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._kept: dict[str, _Opened] = {}  # by the mark of the epoch
 
     def of(
         self, session: Session, cipher: VaultCipher, epoch: Epoch, live: Live, at: I64
@@ -75,17 +69,6 @@ class BlockingKeys:
             here[here] = opened.open[at[here]]
             found[here] = opened.key[at[here]]
         return found, here
-
-    def keep_only(self, epochs: Iterable[Epoch]) -> None:
-        """Forget all other epochs: they were retired."""
-        marks = {epoch.mark for epoch in epochs}
-        with self._lock:
-            self._kept = {mark: opened for mark, opened in self._kept.items() if mark in marks}
-
-    def clear(self) -> None:
-        """Forget all; after another vault took this one's place."""
-        with self._lock:
-            self._kept.clear()
 
     def _following(self, epoch: Epoch, live: Live) -> _Opened:
         kept = self._kept.get(epoch.mark)

@@ -11,7 +11,6 @@ handle. After a change all of it is copied once, some 50 ms for a million handle
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from kinlink_registry import columns
+from kinlink_registry.epoch_memory import EpochMemory
 from kinlink_registry.vault import LAST_SEQUENCE, UNPUBLISHED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from kinlink_registry.columns import Bytes
     from kinlink_registry.epochs import Epoch
     from kinlink_registry.records import Refs
@@ -69,8 +67,8 @@ class Handles:
     def of(cls, found: Any) -> Handles:
         """Rows of the vault."""
         unordered = cls(
-            _words(columns.matrix(found["handle"])),
-            _words(columns.matrix(found["token"])),
+            words(columns.matrix(found["handle"])),
+            words(columns.matrix(found["token"])),
             columns.numbers(found["pass_index"]),
             columns.numbers(found["level"]),
             columns.numbers(found["ref"]),
@@ -120,7 +118,7 @@ class Tokens:
 
     def find(self, tokens: Words) -> I64:
         """Where each stands, `NOWHERE` if it does not."""
-        return _find(self.token, tokens)
+        return find(self.token, tokens)
 
     def ids(self, places: I64) -> Bytes:
         """Tokens at some places, (n, 16)."""
@@ -151,7 +149,7 @@ class Live:
 
     def places(self, tokens: Bytes, pass_index: int) -> I64:
         """Place of each of (n, 16) tokens of a pass, `NOWHERE` if nobody has it."""
-        at = self.tokens.find(_words(tokens))
+        at = self.tokens.find(words(tokens))
         here = at != NOWHERE
         here[here] = self.tokens.pass_index[at[here]] == pass_index
         return np.where(here, at, NOWHERE)
@@ -162,15 +160,11 @@ class Live:
 
     def find(self, handles: Bytes) -> I64:
         """Row of each of (n, 16) handles, `NOWHERE` if it is not live."""
-        return _find(self.handles.handle, _words(handles))
+        return find(self.handles.handle, words(handles))
 
 
-class Directory:
+class Directory(EpochMemory[Live]):
     """Keeps the epochs' handles; may be used from any thread."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._kept: dict[str, Live] = {}  # by the mark of the epoch
 
     def live(self, session: Session, epoch: Epoch) -> Live:
         """An epoch as the session sees it."""
@@ -186,17 +180,6 @@ class Directory:
             if known is None or _is_newer(edition, known.edition):
                 self._kept[epoch.mark] = found
             return found
-
-    def keep_only(self, epochs: Iterable[Epoch]) -> None:
-        """Forget all other epochs: they were retired."""
-        marks = {epoch.mark for epoch in epochs}
-        with self._lock:
-            self._kept = {mark: live for mark, live in self._kept.items() if mark in marks}
-
-    def clear(self) -> None:
-        """Forget all; after another vault took this one's place."""
-        with self._lock:
-            self._kept.clear()
 
 
 def _is_newer(one: Edition, other: Edition) -> bool:
@@ -224,11 +207,12 @@ def _followed(session: Session, epoch: Epoch, edition: Edition, known: Live) -> 
     return Live(edition, known.handles.take(stays).merged(added), tokens)
 
 
-def _words(ids: Bytes) -> Words:
+def words(ids: Bytes) -> Words:
+    """(n, 16) ids as (n, 2) words."""
     return np.ascontiguousarray(ids).view(np.uint64)
 
 
-def _find(among: Words, asked: Words) -> I64:
+def find(among: Words, asked: Words) -> I64:
     """Where each id stands among those ordered by their first word; `NOWHERE` if it does not."""
     found = np.full(len(asked), NOWHERE, np.int64)
     at = np.searchsorted(among[:, 0], asked[:, 0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from kinlink_core.runtime.tls import TlsFiles
 
 from kinlink_registry import absence, approvals, encodings, feed, quotas, rotation
 from kinlink_registry.blocking_keys import BlockingKeys
+from kinlink_registry.bookings import Bookings
 from kinlink_registry.coding import Coder
 from kinlink_registry.directory import Directory
 from kinlink_registry.epochs import EpochBook
@@ -29,7 +31,7 @@ from kinlink_registry.vault import Vault
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from typing import Any
 
     from kinlink_core.encoding.schema import Pass, Schema
@@ -69,6 +71,7 @@ class Node:
     directory: Directory
     blocking_keys: BlockingKeys
     shelf: Shelf
+    bookings: Bookings
     meetings: Meetings
     audit: AuditLog
     instruments: Instruments
@@ -104,9 +107,8 @@ class Node:
 
     def keep_only(self, epochs: Sequence[Epoch]) -> None:
         """Forget what is in memory of all other epochs: they were retired."""
-        self.directory.keep_only(epochs)
-        self.blocking_keys.keep_only(epochs)
-        self.shelf.keep_only(epochs)
+        for memory in (self.directory, self.blocking_keys, self.shelf, self.bookings):
+            memory.keep_only(epochs)
 
     def open_records(self, session: Session) -> None:
         """Have in memory what a linkage asks for, before it does."""
@@ -116,10 +118,20 @@ class Node:
 
     def forget(self) -> None:
         """Forget what is in memory of the vault; after another took its place."""
-        self.directory.clear()
-        self.blocking_keys.clear()
-        self.shelf.clear()
+        for memory in (self.directory, self.blocking_keys, self.shelf, self.bookings):
+            memory.clear()
         self.meetings.clear()
+
+    @contextmanager
+    def booking(self) -> Iterator[Session]:
+        """A session that writes and books; what it booked is forgotten if it fails."""
+        with self.vault.only_writer():
+            try:
+                with self.vault.writing() as session:
+                    yield session
+            except BaseException:
+                self.bookings.clear()
+                raise
 
     def close(self) -> None:
         """Release the vault."""
@@ -162,6 +174,7 @@ def open_node(
         directory=Directory(),
         blocking_keys=BlockingKeys(),
         shelf=Shelf(schema, cipher, settings.vault.open_records_mb << 20),
+        bookings=Bookings(),
         meetings=Meetings(),
         audit=audit,
         instruments=instruments,

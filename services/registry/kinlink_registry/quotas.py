@@ -15,17 +15,16 @@ from __future__ import annotations
 import datetime as dt
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 from kinlink_core.wire import Refusal
 
-from kinlink_registry import columns
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from kinlink_registry.bookings import Booked, Ledger
     from kinlink_registry.columns import Bytes
     from kinlink_registry.epochs import Epoch
     from kinlink_registry.policy import Policy
@@ -46,90 +45,44 @@ class Used:
     disclosed_share: float
 
 
-def book_records(
-    session: Session, epoch: Epoch, partner: str, policy: Policy, asked: PairRows
-) -> None:
+def book_records(ledger: Ledger, policy: Policy, asked: PairRows) -> None:
     """Refuse rows over the partner's share of records in place, and book the records of others."""
     rows = asked.answered()
     refs, handles = asked.refs[rows], asked.own_handles[rows]
     if policy.partner_share_max < EVERYONE:
-        booked = _Booked.of(session, epoch, partner, refs=refs, handles=handles)
-        allowed = booked.within(refs, _records_max(session, epoch, policy))
+        limit = _records_max(ledger.session, ledger.epoch, policy)
+        allowed = _within(ledger.booked, refs, handles, limit)
         asked.refusal[rows[~allowed]] = Refusal.OVER_QUOTA
         refs, handles = refs[allowed], handles[allowed]
-    session.run(
-        "INSERT INTO sealed_toward SELECT DISTINCT ?, ?, ref, handle FROM answered"
-        " ANTI JOIN (SELECT handle FROM sealed_toward WHERE epoch_id = ? AND partner = ?) AS known"
-        " USING (handle)",
-        [epoch.id, partner, epoch.id, partner],
-        answered=columns.table(ref=refs, handle=handles),
-    )
+    ledger.book(refs, handles)
 
 
-def book_pairs(
-    session: Session, epoch: Epoch, partner: str, policy: Policy, asked: PairRows
-) -> None:
+def book_pairs(ledger: Ledger, policy: Policy, asked: PairRows) -> None:
     """Refuse rows of handles that are not booked, or over the epoch's pairs; book the others."""
     rows = asked.answered()
-    booked = _among(session, epoch, partner, handle=asked.own_handles[rows])
-    asked.refusal[rows[~booked]] = Refusal.OVER_QUOTA
-    rows = rows[booked]
+    session, epoch = ledger.session, ledger.epoch
+    known = ledger.booked.has_handles(asked.own_handles[rows])
+    asked.refusal[rows[~known]] = Refusal.OVER_QUOTA
+    rows = rows[known]
     left = max(policy.sealed_pairs_per_epoch_max - _spent(session, epoch, SEALED_PAIRS), 0)
     asked.refusal[rows[left:]] = Refusal.OVER_QUOTA
-    _book(session, epoch, partner, SEALED_PAIRS, len(rows[:left]))
+    _book(session, epoch, ledger.partner, SEALED_PAIRS, len(rows[:left]))
 
 
-@dataclass(frozen=True)
-class _Booked:
-    """What was sealed towards a partner before, as far as it concerns the rows of a request."""
+def _within(booked: Booked, refs: Refs, handles: Bytes, limit: int) -> npt.NDArray[np.bool_]:
+    """Which rows a quota allows, in the order they are asked for.
 
-    records: int
-    again: npt.NDArray[np.bool_]  # (rows,) the handle was answered before
-    known: npt.NDArray[np.bool_]  # (rows,) the record was
-
-    @classmethod
-    def of(
-        cls, session: Session, epoch: Epoch, partner: str, *, refs: Refs, handles: Bytes
-    ) -> _Booked:
-        records = session.value(
-            "SELECT count(DISTINCT ref) FROM sealed_toward WHERE epoch_id = ? AND partner = ?",
-            [epoch.id, partner],
-        )
-        return cls(
-            int(records),
-            _among(session, epoch, partner, handle=handles),
-            _among(session, epoch, partner, ref=refs),
-        )
-
-    def within(self, refs: Refs, limit: int) -> npt.NDArray[np.bool_]:
-        """Which rows a quota allows, in the order they are asked for.
-
-        Handles that were answered before are answered again, whatever is left; new ones only up to
-        the row in which the last record of the quota is reached.
-        """
-        if self.records >= limit:
-            return self.again
-        first = np.zeros(len(refs), bool)
-        first[np.unique(refs, return_index=True)[1]] = True
-        fresh = first & ~self.known
-        allowed: npt.NDArray[np.bool_] = self.again | (self.records + np.cumsum(fresh) <= limit)
-        return allowed
-
-
-def _among(
-    session: Session, epoch: Epoch, partner: str, **column: npt.NDArray[Any]
-) -> npt.NDArray[np.bool_]:
-    """Which of a column's values, refs or handles, are booked towards a partner."""
-    ((name, values),) = column.items()
-    found = session.table(
-        f"SELECT position FROM asked SEMI JOIN (SELECT {name} FROM sealed_toward"
-        f" WHERE epoch_id = ? AND partner = ?) USING ({name})",
-        [epoch.id, partner],
-        asked=columns.table(position=columns.positions(len(values)), **column),
-    )
-    booked = np.zeros(len(values), bool)
-    booked[columns.numbers(found["position"])] = True
-    return booked
+    Handles that were answered before are answered again, whatever is left; new ones only up to the
+    row in which the last record of the quota is reached.
+    """
+    again = booked.has_handles(handles)
+    if booked.records >= limit:
+        return again
+    first = np.zeros(len(refs), bool)
+    first[np.unique(refs, return_index=True)[1]] = True
+    fresh = first & ~booked.has_records(refs)
+    allowed: npt.NDArray[np.bool_] = again | (booked.records + np.cumsum(fresh) <= limit)
+    return allowed
 
 
 def disclosures_left(session: Session, policy: Policy, linker: str) -> int:

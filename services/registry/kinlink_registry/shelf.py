@@ -8,7 +8,6 @@ by the time an answer takes whether two handles are of one record.
 from __future__ import annotations
 
 import json
-import threading
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +19,11 @@ from kinlink_core.encoding.seal import TagDigests, digest_columns
 from kinlink_registry import columns
 from kinlink_registry.directory import Edition
 from kinlink_registry.encodings import sketch_place
+from kinlink_registry.epoch_memory import EpochMemory
 from kinlink_registry.records import record_place
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from kinlink_core.encoding.schema import Schema
 
@@ -93,18 +93,18 @@ class Opened:
         )
 
 
-class Shelf:
-    """Opens records; may be used from any thread."""
+class Shelf(EpochMemory[tuple[Edition | None, Opened | None]]):
+    """Opens records; may be used from any thread.
+
+    A record is in the edition in which its handles are, at the latest.
+    """
 
     def __init__(self, schema: Schema, cipher: VaultCipher, budget_bytes: int) -> None:
+        super().__init__()
         self._schema = schema
         self._cipher = cipher
         self._record_bytes = fixed_bytes(schema) + BESIDE_BYTES
         self._budget_bytes = budget_bytes
-        self._lock = threading.Lock()
-        # By the mark of the epoch: its number is given again once it was retired.
-        # A record is in the edition in which its handles are, at the latest.
-        self._kept: dict[str, tuple[Edition | None, Opened | None]] = {}
 
     def fetch(self, session: Session, epoch: Epoch, refs: Refs) -> Opened:
         """Open at least these records, as the session sees them."""
@@ -119,17 +119,6 @@ class Shelf:
                 self._kept.pop(epoch.mark, None)
             return self._open(session, epoch, np.unique(refs))
         return self._everyone(session, epoch, edition)
-
-    def keep_only(self, epochs: Iterable[Epoch]) -> None:
-        """Close what is open of all other epochs: they were retired."""
-        marks = {epoch.mark for epoch in epochs}
-        with self._lock:
-            self._kept = {mark: opened for mark, opened in self._kept.items() if mark in marks}
-
-    def clear(self) -> None:
-        """Close all; after another vault took this one's place."""
-        with self._lock:
-            self._kept.clear()
 
     def _everyone(self, session: Session, epoch: Epoch, edition: Edition) -> Opened:
         with self._lock:
