@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     Params = Sequence[Any] | Mapping[str, Any]
 
 _LOCK_WORDS = ("could not set lock on file", "conflicting lock is held")
+# A commit or a checkpoint that lacks memory raises something else than OutOfMemoryException.
+_MEMORY_WORDS = ("out of memory", "could not allocate", "failed to allocate")
 _FULL_WORDS = ("no space left on device", "disk quota exceeded")
 
 
@@ -84,7 +86,9 @@ def domain_error(error: duckdb.Error) -> Exception:
         found = QuotaError(
             Reason.DISK_FULL, "The disk of the vault is full; what was stored before is unharmed."
         )
-    elif isinstance(error, duckdb.OutOfMemoryException):
+    elif isinstance(error, duckdb.OutOfMemoryException) or any(
+        words in text for words in _MEMORY_WORDS
+    ):
         found = QuotaError(
             Reason.QUOTA_EXCEEDED,
             "The vault's memory limit is too small; raise vault.memory_limit.",

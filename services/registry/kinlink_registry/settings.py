@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from kinlink_registry.home import Home
 
 ENV_PREFIX = "KINLINK_REGISTRY"
-MEMORY_LIMIT_DEFAULT = "512MB"
+MEMORY_LIMIT_DEFAULT = "1GB"
 THREADS_DEFAULT = 2
 OPEN_RECORDS_MB_DEFAULT = 1024
 RETRY_SECONDS_DEFAULT = 60.0
@@ -161,7 +161,7 @@ health_listen = "127.0.0.1:7442"
 metrics_listen = "127.0.0.1:7443"
 
 [vault]
-memory_limit = "512MB"
+memory_limit = "1GB"
 threads = 2
 {key_server}
 [policy]
