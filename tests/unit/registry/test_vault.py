@@ -7,9 +7,16 @@ from typing import TYPE_CHECKING
 
 import duckdb
 import pytest
-from kinlink_core.errors import KinlinkError, PreconditionError, Reason, UnavailableError
+from kinlink_core.errors import (
+    KinlinkError,
+    PreconditionError,
+    QuotaError,
+    Reason,
+    UnavailableError,
+)
 from kinlink_registry.cipher import VaultCipher
 from kinlink_registry.migrations import FIRST, MIGRATIONS, Migration, stored_version
+from kinlink_registry.session import translated
 from kinlink_registry.vault import Vault, read_meta, take_numbers, write_meta
 
 if TYPE_CHECKING:
@@ -205,3 +212,16 @@ def test_a_vault_that_a_failure_broke_is_opened_again(vault: Vault) -> None:
         pass
     with vault.reading() as session:
         assert session.value("SELECT count(*) FROM record") == 0
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        duckdb.OutOfMemoryException("failed to pin block"),
+        duckdb.FatalException("Failed to create checkpoint because of error: Out of Memory Error"),
+        duckdb.TransactionException("Failed to commit: could not allocate block of size 256 KiB"),
+    ],
+)
+def test_want_of_memory_is_named_whatever_it_broke(error: duckdb.Error) -> None:
+    with pytest.raises(QuotaError, match=r"vault\.memory_limit"), translated():
+        raise error
