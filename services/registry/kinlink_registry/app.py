@@ -47,9 +47,15 @@ _log = structlog.get_logger(__name__)
 def read_schema(settings: RegistrySettings) -> Schema:
     """Read the federation's schema; all its faults are in one error."""
     try:
-        return load_schema(settings.schema_path)
+        schema = load_schema(settings.schema_path)
     except SchemaError as error:
         raise InvalidInputError(Reason.SCHEMA_INVALID, str(error)) from error
+    if settings.side and settings.side not in schema.side_codes:
+        known = " or ".join(schema.side_codes) or "nothing: the schema has no sides"
+        raise InvalidInputError(
+            Reason.CONFIG_INVALID, f"side: {settings.side} is no side; write {known}."
+        )
+    return schema
 
 
 @contextmanager

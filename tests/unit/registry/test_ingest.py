@@ -266,3 +266,37 @@ def test_an_unknown_column_of_the_id_is_named_before_anything_is_read(home: Path
         with pytest.raises(InvalidInputError, match="missing: nr") as caught:
             next(steps)
     assert caught.value.reason is Reason.FILE_UNREADABLE
+
+
+TWO_SIDED = """\
+name: two_sided
+sides: {field: role, wants: SEEKING}
+fields:
+  - name: role
+    kind: code
+    entropy_bits: 1
+    normalise: {values: {SEEKING: [family], FOUND: [found]}}
+  - {name: name, kind: name, entropy_bits: 18}
+passes:
+  - {id: name, parts: {name: exact}}
+"""
+
+
+def test_a_registry_of_one_side_rejects_rows_of_the_other(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, schema_text=TWO_SIDED)
+    home = rig.registry("anhui")
+    settings = Home(home).settings
+    settings.write_text(f'side = "FOUND"\n{settings.read_text()}')
+    must(home, "keys", "create", EPOCH)
+    rows = [
+        {"record_id": "1", "role": "found", "name": "ann"},
+        {"record_id": "2", "role": "family", "name": "bob"},
+        {"record_id": "3", "role": "", "name": "eve"},
+    ]
+    path = write_csv(home / "rows.csv", rows, ("record_id", "role", "name"))
+    told = json.loads(must(home, "ingest", path, "--id-column", "record_id", "--json"))
+    assert (told["added"], told["rejected"]) == (1, 2)
+    settings.write_text(settings.read_text().replace("FOUND", "LOST"))
+    refused = run(home, "status")
+    assert refused.exit_code
+    assert "side: LOST is no side; write FOUND or SEEKING" in refused.output + refused.stderr

@@ -45,9 +45,8 @@ def of_both_sides(schema: Schema, rows: int) -> dict[str, Column]:
     """The column that tells sides apart, in turns; nothing without sides."""
     if schema.sides is None:
         return {}
-    field = schema.field(schema.sides.field)
-    codes = sorted({code for _, code in field.options.values})
-    return {field.name: [codes[row % len(codes)] for row in range(rows)]}
+    codes = schema.side_codes
+    return {schema.sides.field: [codes[row % len(codes)] for row in range(rows)]}
 
 
 def canary_digest(

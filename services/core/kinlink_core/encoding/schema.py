@@ -236,6 +236,14 @@ class Schema:
     def _pass_indices(self) -> dict[str, int]:
         return {each.id: index for index, each in enumerate(self.passes)}
 
+    @property
+    def side_codes(self) -> tuple[str, ...]:
+        """The codes of the two sides, in order; none without sides."""
+        if self.sides is None:
+            return ()
+        values = self.field(self.sides.field).options.values
+        return tuple(sorted({code for _, code in values}))
+
     def field(self, name: str) -> Field:
         """The field called `name`; raises KeyError."""
         return self._fields_by_name[name]
