@@ -80,6 +80,20 @@ def test_no_token_alone_is_taken_for_certain() -> None:
     assert model.passes["rare"].probability == score.PROBABILITY_UNTRAINED_MAX
 
 
+def test_m_that_the_schema_gives_is_kept_and_the_share_of_matches_still_learnt() -> None:
+    given = [0.85, 0.05, 0.05, 0.02, 0.01, 0.01, 0.01]
+    text = SCHEMA_TEXT.replace("{name: dob, kind: date}", f"{{name: dob, kind: date, m: {given}}}")
+    schema = parse_schema(text, source="test")
+    rng = np.random.default_rng(13)
+    found, _ = pairs(rng, 20_000, 0.1, U)
+    model = score.train(schema, {"names": found}, draw(rng, 60_000, U), RECORDS)
+    assert [level.m for level in model.passes["names"].fields["dob"]] == pytest.approx(given)
+    assert [level.m for level in model.passes["names"].fields["sex"]] == pytest.approx(
+        M[3], abs=0.03
+    )
+    assert abs(model.passes["names"].probability - 0.1) < 0.02
+
+
 def test_a_field_that_a_pass_ignores_weighs_nothing_there() -> None:
     text = SCHEMA_TEXT.replace(
         "family: exact, dob: exact}", "family: exact, dob: exact}, ignores: given"
