@@ -9,9 +9,9 @@ candidates is taken by match weight, ties count half; a child that is no candida
 
 To see ranks below the schema's disclosure floor, the rehearsal runs with a floor of 0. What the
 floor takes away is counted: `kinlink` ends its lists at the schema's floor, `kinlink, no floor`
-does not. Beside them, on the same pairs: the same levels and m in plain, and the ideal linker; and on
-all pairs the ideal linker (demographics, no faces), fixed weights, and an exact join. Seeds 1 to 5
-are for tuning.
+does not. Beside them, on the same pairs: the same levels and m in plain, and the ideal linker; and
+on all pairs the ideal linker (demographics, no faces), fixed weights, and an exact join. Seeds 1 to
+5 are for tuning.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import argparse
 import re
 import tempfile
 import time
-from dataclasses import astuple
+from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -55,6 +55,24 @@ LIKELY: Final = 0.01
 CHANCE_PAIRS: Final = 50_000
 
 
+@dataclass(frozen=True)
+class Scored:
+    """Pairs of families' and found people's notices, by their rows; all arrays are (pairs,)."""
+
+    family: Ints
+    found: Ints
+    weight: Floats
+    probability: Floats
+
+    def __len__(self) -> int:
+        return len(self.family)
+
+    def at_least(self, probability: float) -> Scored:
+        """Those that a floor leaves."""
+        some = self.probability >= probability
+        return Scored(*(getattr(self, each.name)[some] for each in fields(self)))
+
+
 def measure(regime: str, notices: int, seed: int, registries: int, folder: Path) -> dict[str, Any]:
     """One population, linked and judged."""
     population = make_population(Config(seed, notices, regime))
@@ -65,7 +83,7 @@ def measure(regime: str, notices: int, seed: int, registries: int, folder: Path)
     held = folder / "notices" / "registries"
     files = {each.stem: each for each in sorted(held.glob("*-*.csv"))}
     started = time.monotonic()
-    report = rehearse(path, files, held / "truth.csv", folder / "out", "--json")
+    report = rehearse(path, files, held / "truth.csv", folder / "out")
     seconds = time.monotonic() - started
     pairs = read_pairs(folder / "out" / "pairs.parquet", population)
     floor = load_schema(packaged_schema("reunion")).disclosure_floor_probability
@@ -73,8 +91,8 @@ def measure(regime: str, notices: int, seed: int, registries: int, folder: Path)
         "regime": regime,
         "notices": notices,
         "seed": seed,
-        **judge(population, *pairs, floor),
-        "recall": recalls(population, *pairs, floor),
+        **judge(population.partner, pairs, floor),
+        "recall": recalls(population, pairs, floor),
         "seconds": seconds,
         "stages": report["seconds"],
         "linker_cpu_seconds": sum(report["linker_cpu_seconds"].values()),
@@ -84,8 +102,8 @@ def measure(regime: str, notices: int, seed: int, registries: int, folder: Path)
     }
 
 
-def read_pairs(path: Path, population: Population) -> tuple[Ints, Ints, Floats, Floats]:
-    """Rows of family and found, match weight and probability of every pair (pairs,)."""
+def read_pairs(path: Path, population: Population) -> Scored:
+    """What a rehearsal wrote."""
     read = duckdb.execute(
         "select record_id_l, record_id_r, match_weight, match_probability from read_parquet(?)",
         [str(path)],
@@ -99,35 +117,27 @@ def read_pairs(path: Path, population: Population) -> tuple[Ints, Ints, Floats, 
     # Ids say their side: A of families, B of found people.
     seeks = np.array([name.startswith("A") for name in read["record_id_l"]])
     family, found = np.where(seeks, left, right), np.where(seeks, right, left)
-    return family, found, read["match_weight"], read["match_probability"]
+    return Scored(family, found, read["match_weight"], read["match_probability"])
 
 
-def judge(
-    population: Population,
-    family: Ints,
-    found: Ints,
-    weight: Floats,
-    probability: Floats,
-    floor: float,
-) -> dict[str, Any]:
+def judge(partner: Ints, pairs: Scored, floor: float) -> dict[str, Any]:
     """Completeness, reduction, calibration and burden of scored pairs."""
-    right = population.partner[family] == found
-    true = int((population.partner >= 0).sum())
-    number = population.config.notices
-    likely = probability >= LIKELY
-    listed = probability >= floor
+    right = partner[pairs.family] == pairs.found
+    true = int((partner >= 0).sum())
+    probability = pairs.probability
+    likely, listed = probability >= LIKELY, probability >= floor
     return {
         "true_pairs": true,
-        "pairs": len(family),
+        "pairs": len(pairs),
         "pair_completeness": float(right.sum() / true),
-        "reduction": 1 - len(family) / number**2,
+        "reduction": 1 - len(pairs) / len(partner) ** 2,
         "listed_pairs": int(listed.sum()),
         "listed_completeness": float(right[listed].sum() / true),
         "expected_matches": float(probability.sum()),
         "ece": expected_calibration_error(probability, right),
         "ece_likely": expected_calibration_error(probability[likely], right[likely]),
         "brier": float(((probability - right) ** 2).mean()) if len(right) else 0.0,
-        "false_leads_per_true": burden(weight, right, true),
+        "false_leads_per_true": burden(pairs.weight, right, true),
     }
 
 
@@ -150,36 +160,27 @@ def burden(weight: Floats, right: Bools, true: int) -> float | None:
     return float((enough + 1 - hits[enough]) / hits[enough])
 
 
-def recalls(
-    population: Population,
-    family: Ints,
-    found: Ints,
-    weight: Floats,
-    probability: Floats,
-    floor: float,
-) -> dict[str, tuple[float, ...]]:
+def recalls(population: Population, pairs: Scored, floor: float) -> dict[str, tuple[float, ...]]:
     """Recall at 1, 10 and 100 of each linker."""
-    notices, partner = population.family, population.partner
-    ideal = IdealLinker(notices, population.found, population.config.regime)
-    listed = probability >= floor
-    of_pairs = {
-        "kinlink": ranks_of_pairs(family[listed], found[listed], weight[listed], partner),
-        "kinlink, no floor": ranks_of_pairs(family, found, weight, partner),
-        "in plain, same pairs": ranks_of_pairs(
-            family, found, plain_weights(population, family, found), partner
-        ),
-        "ideal, same pairs": ranks_of_pairs(
-            family, found, ideal_weights(ideal, family, found), partner
-        ),
+    family, found, partner = population.family, population.found, population.partner
+    ideal = IdealLinker(family, found, population.config.regime)
+    in_plain = replace(pairs, weight=plain_weights(population, pairs))
+    by_ideal = replace(pairs, weight=ideal_weights(ideal, pairs))
+    of = {
+        "kinlink": ranks_of_pairs(pairs.at_least(floor), partner),
+        "kinlink, no floor": ranks_of_pairs(pairs, partner),
+        "in plain, same pairs": ranks_of_pairs(in_plain, partner),
+        "ideal, same pairs": ranks_of_pairs(by_ideal, partner),
         "ideal": ranks(ideal.scores, partner),
-        "fixed weights": ranks(FixedWeights(notices, population.found).scores, partner),
-        "exact join": ranks(ExactJoin(notices, population.found).scores, partner),
+        "fixed weights": ranks(FixedWeights(family, found).scores, partner),
+        "exact join": ranks(ExactJoin(family, found).scores, partner),
     }
-    return {name: astuple(recall(each)) for name, each in of_pairs.items()}
+    return {name: astuple(recall(each)) for name, each in of.items()}
 
 
-def ranks_of_pairs(family: Ints, found: Ints, weight: Floats, partner: Ints) -> Floats:
+def ranks_of_pairs(pairs: Scored, partner: Ints) -> Floats:
     """Rank of each partnered family's child among the family's pairs, infinite without a pair."""
+    family, found, weight = pairs.family, pairs.found, pairs.weight
     partnered = np.flatnonzero(partner >= 0)
     true = np.full(len(partner), np.nan)
     right = partner[family] == found
@@ -190,7 +191,7 @@ def ranks_of_pairs(family: Ints, found: Ints, weight: Floats, partner: Ints) -> 
     return rank[partnered]
 
 
-def plain_weights(population: Population, family: Ints, found: Ints) -> Floats:
+def plain_weights(population: Population, pairs: Scored) -> Floats:
     """Sums of the schema's m over u, of the levels of plain values."""
     schema = load_schema(packaged_schema("reunion"))
     number = population.config.notices
@@ -200,11 +201,12 @@ def plain_weights(population: Population, family: Ints, found: Ints) -> Floats:
     compared = PlainComparison(schema, encoder_of(schema), columns, number)
     strangers = np.random.default_rng(population.config.seed).integers(0, number, (2, CHANCE_PAIRS))
     u = shares(schema, compared.levels(*strangers))
-    return weights(schema, compared.levels(family, found), u)
+    return weights(schema, compared.levels(pairs.family, pairs.found), u)
 
 
-def ideal_weights(ideal: IdealLinker, family: Ints, found: Ints) -> Floats:
+def ideal_weights(ideal: IdealLinker, pairs: Scored) -> Floats:
     """The ideal linker's log likelihood ratios of pairs."""
+    family, found = pairs.family, pairs.found
     weight = np.empty(len(family))
     rows = np.unique(family)
     for start in range(0, len(rows), BLOCK_ROWS):
@@ -220,9 +222,7 @@ def summarise(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     rows = []
     for regime, notices in dict.fromkeys((run["regime"], run["notices"]) for run in runs):
         some = [run for run in runs if (run["regime"], run["notices"]) == (regime, notices)]
-        figures = {
-            name: [run["recall"][name] for run in some] for name in some[0]["recall"]
-        }
+        figures = {name: [run["recall"][name] for run in some] for name in some[0]["recall"]}
         for name, values in figures.items():
             table = np.array(values)
             rows.append(

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 # levels. The first ones hold about as many children each.
 FLOW_TIERS: Final = (1, 2, 3, 5, 8, 12, 17, 25)
 NEIGHBOURS_MAX: Final = 16
-# Lifts of blood groups that part the levels, the best first; what is below the last is impossible but
-# for errors of writing.
+# Lifts of blood groups that part the levels, the best first; what is below the last is impossible
+# but for errors of writing.
 LIFTS: Final = (1.7, 1.15, 0.7, 0.1)
 
 
