@@ -79,7 +79,8 @@ def test_plain_levels_are_those_that_the_schema_lists(schema: Schema) -> None:
         "seeking_child",
         {
             "sex": "M", "born": "19860223", "parted": "19881017", "arrival": "61",
-            "place": "610100", "nickname": "毛毛", "blood": "OOX", "siblings": "2", "marks": "左 肩 胎记,中 额 疤痕",
+            "place": "610100", "nickname": "毛毛", "blood": "OOX", "siblings": "2",
+            "marks": "左 肩 胎记,中 额 疤痕",
         },
     )  # fmt: skip
     found = notices(

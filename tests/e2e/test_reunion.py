@@ -74,7 +74,7 @@ def test_the_clear_ones_are_found(searched: tuple[dict[str, Any], Path]) -> None
     at_threshold = report["quality"]["at_threshold"]
     assert at_threshold["recall"] > 0.35
     assert at_threshold["precision"] > 0.7
-    # A family reads its list from the top: of most children the first or second lead is the right one.
+    # A family's list is read from its top: of most children one of two first leads is right.
     with (folder / "notices" / "truth.csv").open(encoding="utf-8", newline="") as file:
         child = {line["seeking_id"]: line["found_id"] for line in csv.DictReader(file)}
     ranked = duckdb.execute(
