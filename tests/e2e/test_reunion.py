@@ -20,6 +20,7 @@ SECONDS_MAX = 240
 SEED = 23  # neither tuned nor reported on
 NOTICES = 300
 PARTNERS = 90
+PASSES = {"place", "traced", "home", "away_1", "away_3"}
 
 
 def run(*words: object) -> str:
@@ -34,6 +35,13 @@ def run(*words: object) -> str:
     return done.stdout
 
 
+def with_few_passes(text: str) -> str:
+    """The schema with some of its passes: each takes a second or two to train."""
+    start = "\n  - id: "
+    head, *passes = text.split(start)
+    return start.join([head, *(each for each in passes if each.split()[0] in PASSES)])
+
+
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
     """The report of a search by the commands of the how-to, and the folder of all its files."""
@@ -45,7 +53,9 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], 
         for side in ("seeking", "found")
         for word in ("--registry", f"{side}={held}/{side}-1.csv")
     ]
-    words = ("--schema", packaged_schema("reunion"), *registries, "--truth", held / "truth.csv")
+    schema = folder / "reunion.yaml"
+    schema.write_text(with_few_passes(packaged_schema("reunion").read_text("utf-8")), "utf-8")
+    words = ("--schema", schema, *registries, "--truth", held / "truth.csv")
     return json.loads(run("rehearse", *words, "--out", folder / "out", "--json")), folder
 
 
@@ -62,17 +72,17 @@ def test_every_notice_is_read_and_only_the_sides_meet(
     assert pairs == [("B", "A")]
 
 
-def test_most_children_are_candidates_of_few_pairs(searched: tuple[dict[str, Any], Path]) -> None:
+def test_most_children_are_candidates_among_few(searched: tuple[dict[str, Any], Path]) -> None:
     report, _ = searched
     assert report["blocking"]["true_pairs"] == PARTNERS
-    assert report["blocking"]["pair_completeness"] > 0.85
-    assert report["candidate_pairs"] < 0.06 * NOTICES**2
+    assert report["blocking"]["pair_completeness"] > 0.6
+    assert report["candidate_pairs"] < 0.03 * NOTICES**2
 
 
 def test_the_clear_ones_are_found(searched: tuple[dict[str, Any], Path]) -> None:
     report, folder = searched
     at_threshold = report["quality"]["at_threshold"]
-    assert at_threshold["recall"] > 0.35
+    assert at_threshold["recall"] > 0.3
     assert at_threshold["precision"] > 0.7
     # A family's list is read from its top: of most children one of two first leads is right.
     with (folder / "notices" / "truth.csv").open(encoding="utf-8", newline="") as file:
