@@ -78,7 +78,8 @@ class PlainComparison:
         differing = np.bitwise_count(sketches[left] ^ sketches[right]).sum(axis=1)
         distance = differing / (8 * sketches.shape[1])
         bounds = [level.max_distance or 0.0 for level in field.levels]
-        return np.searchsorted(np.array(bounds), distance).astype(np.uint8)
+        found: Levels = np.searchsorted(np.array(bounds), distance).astype(np.uint8)
+        return found
 
 
 def _by_slots(field: Field, values: list[str], left: Ints, right: Ints) -> Levels:
