@@ -231,7 +231,7 @@ class Shared(Relation):
     rare: frozenset[str] = frozenset()
 
     def __repr__(self) -> str:
-        """Part of the schema's fingerprint, so in an order that does not change with the process."""
+        """Part of the schema's fingerprint, so in one order in every process."""
         return f"Shared(lists={self.lists!r}, rare={sorted(self.rare)!r})"
 
     @property
