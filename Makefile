@@ -49,6 +49,7 @@ bench: bench-quick ## every benchmark beside its peer; needs PyPI and HISTORICAL
 	$(BIN)/python bench/encode.py $(BENCH_CACHE)
 	$(BIN)/python bench/arrive.py
 	$(BIN)/python bench/key_server.py
+	$(BIN)/python bench/reunion.py
 	$(BIN)/python bench/growth.py $(BENCH_CACHE) $(GROWTH_FLAGS)
 	$(BIN)/python bench/growth.py $(BENCH_CACHE) --registries 31 --sizes 1m
 

@@ -30,6 +30,12 @@ SIDES: Final = {
     "classical": "clkhash + anonlink",
 }
 
+REUNION_SHOWN: Final = {
+    "ideal": "ideal linker",
+    "kinlink": "Kinlink",
+    "fixed weights": "fixed weights",
+}
+
 Result = dict[str, Any]
 
 
@@ -79,11 +85,23 @@ def arrive(result: Result) -> str:
     return lines(title, series, x="seconds", y="% linked", log=False)
 
 
+def reunion(result: Result) -> str:
+    """Recall at 10 of each linker in a search for missing children, by regime and size."""
+    rows = []
+    for each in result["summary"]:
+        if each["linker"] in REUNION_SHOWN:
+            recall = each["median"][1]
+            label = f"{REUNION_SHOWN[each['linker']]}: {each['regime']}, {each['notices']:,}"
+            rows.append((label, recall, f"{recall:.3f}"))
+    return bars("Search for missing children: the child is among the first ten", rows)
+
+
 DRAWN: Final[dict[str, Callable[[Result], str]]] = {
     "million": million,
     "encode": encode,
     "arrive": arrive,
     "growth": growth.draw,
+    "reunion": reunion,
 }
 
 

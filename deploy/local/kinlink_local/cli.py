@@ -163,6 +163,11 @@ def rehearse(  # noqa: PLR0917 - click passes options by name
 @click.option("--photos", type=float, help="Share of family notices with a photograph.")
 @click.option("--replay", is_flag=True, help="Add the notices of the 1988 case.")
 @click.option("--jsonl", is_flag=True, help="Write JSON lines instead of CSV.")
+@click.option(
+    "--registries",
+    type=click.IntRange(1, 31),
+    help="Also write so many registries of each side, for a rehearsal.",
+)
 def population(  # noqa: PLR0917 - click passes options by name
     out: Path,
     seed: int,
@@ -171,6 +176,7 @@ def population(  # noqa: PLR0917 - click passes options by name
     photos: float | None,
     replay: bool,  # noqa: FBT001 - click passes flags so
     jsonl: bool,  # noqa: FBT001
+    registries: int | None,
 ) -> None:
     """Write synthetic notices of missing children and found people into OUT.
 
@@ -183,10 +189,37 @@ def population(  # noqa: PLR0917 - click passes options by name
     share = PHOTO_SHARE if photos is None else photos
     try:
         drawn = make_population(Config(seed, notices, regime, share, replay))
-        written = write_population(drawn, out, jsonl=jsonl)
+        written = write_population(drawn, out, jsonl=jsonl, registries=registries or 0)
     except (ValueError, FileExistsError) as error:
         raise BadInputError([str(error)]) from error
     click.echo(f"{sum(written.values())} synthetic notices in {len(written)} files: {out}")
+
+
+@main.command()
+@click.argument(
+    "notices", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    help="CSV file to write.",
+)
+def columns(notices: tuple[Path, ...], out: Path) -> None:
+    """Make the columns that the schema `reunion` compares from NOTICES.
+
+    NOTICES are CSV, or JSON lines where a name ends in .jsonl. Dates become possible days, names
+    become sounds. An office ingests what is written; it is no less personal than the notices.
+    """
+    from kinlink_local.reunion.columns import schema_columns, write_columns
+    from kinlink_local.reunion.notices import join, read_csv, read_jsonl, size
+
+    try:
+        read = join([(read_jsonl if p.suffix == ".jsonl" else read_csv)(p) for p in notices])
+        write_columns(out, schema_columns(read))
+    except (ValueError, OSError) as error:
+        raise BadInputError([str(error)]) from error
+    click.echo(f"{size(read)} notices: {out}")
 
 
 @main.command()

@@ -324,3 +324,9 @@ def test_canonical_values_are_fixed_points() -> None:
 def test_relations_are_of_the_kinds_the_schema_names() -> None:
     kinds = [type(SCHEMA.field(name).relation) for name in NAMES[1:]]
     assert kinds == [Window, Window, Places, Table, Shared]
+
+
+def test_rare_words_have_one_order_in_every_process() -> None:
+    """A set's own order differs from process to process, and would do so in the fingerprint."""
+    words = frozenset({"d", "b", "a", "c"})
+    assert repr(Shared((True,), words)) == "Shared(lists=(True,), rare=['a', 'b', 'c', 'd'])"

@@ -355,12 +355,14 @@ def test_fingerprints_move_only_on_purpose() -> None:
     found = {
         "small": parse_schema(GOOD, source="test.yaml").fingerprint(),
         "person": load_schema(packaged_schema("person")).fingerprint(),
+        "reunion": load_schema(packaged_schema("reunion")).fingerprint(),
     }
     assert found == json.loads(GOLDEN_FINGERPRINTS.read_text(encoding="utf-8"))
 
 
 def shipped() -> list[Path]:
-    return [packaged_schema("person"), *sorted(BENCH_SCHEMAS.glob("*.yaml"))]
+    packaged = [packaged_schema(name) for name in ("person", "reunion")]
+    return [*packaged, *sorted(BENCH_SCHEMAS.glob("*.yaml"))]
 
 
 @pytest.mark.parametrize("path", shipped(), ids=lambda path: path.stem)

@@ -48,7 +48,8 @@ def _reading(text: str, *, lunar: bool) -> list[tuple[int, int]]:
     spans = _one(first, lunar=lunar)
     if not slash:
         return spans
-    return [(spans[0][0], _one(last, lunar=lunar)[-1][1])]
+    ends = _one(last, lunar=lunar)
+    return [(spans[0][0], ends[-1][1])] if spans and ends else []
 
 
 def _one(text: str, *, lunar: bool) -> list[tuple[int, int]]:

@@ -11,6 +11,7 @@ import json
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 SEEKING_CHILD: Final = "seeking_child"
@@ -48,6 +49,12 @@ def size(notices: Notices) -> int:
 def take(notices: Notices, rows: list[int]) -> Notices:
     """The notices at `rows`, in that order."""
     return {name: [cells[row] for row in rows] for name, cells in notices.items()}
+
+
+def join(parts: Iterable[Notices]) -> Notices:
+    """The notices of several tables, in order."""
+    tables = list(parts)
+    return {name: [cell for table in tables for cell in table[name]] for name in COLUMNS}
 
 
 def write_csv(path: Path, notices: Notices) -> None:

@@ -24,6 +24,7 @@ from kinlink_local.reunion.divisions import divisions
 from kinlink_local.reunion.family_side import write_family_notices
 from kinlink_local.reunion.found_side import NOBODY, Relations, write_found_notices
 from kinlink_local.reunion.notices import COLUMNS, Notices, size, take, write_csv, write_jsonl
+from kinlink_local.reunion.registries import write_registries
 from kinlink_local.reunion.replay import FOUND_ID, SEEKING_ID, with_replay
 
 if TYPE_CHECKING:
@@ -150,11 +151,12 @@ def _numbered(notices: Notices, side: str, place: str) -> Notices:
 
 
 def write_population(
-    population: Population, folder: Path, *, jsonl: bool = False
+    population: Population, folder: Path, *, jsonl: bool = False, registries: int = 0
 ) -> dict[str, int]:
     """Write a file for each province and side, `truth.csv`, `people.csv` and `generator.json`.
 
-    With `replay` the notices of the 1988 case stand at the ends of their provinces' files.
+    With `replay` the notices of the 1988 case stand at the ends of their provinces' files. Where
+    `registries` is not 0, a folder of that name has as many for each side of a rehearsal.
 
     Returns:
         Notices by file name.
@@ -179,6 +181,9 @@ def write_population(
             name = f"{registry}-{side}.{ending}"
             write(folder / name, take(notices, rows))
             written[name] = len(rows)
+    if registries:
+        by_side = dict(zip(SIDES, sides, strict=True))
+        write_registries(folder / "registries", by_side, pairs, registries)
     _write_rows(folder / "truth.csv", ("seeking_id", "found_id"), pairs)
     _write_rows(folder / "people.csv", PEOPLE_COLUMNS, people(population))
     described = {

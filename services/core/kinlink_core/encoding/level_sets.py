@@ -230,6 +230,10 @@ class Shared(Relation):
     lists: tuple[bool, ...]  # of each list, whether only rare words are on it
     rare: frozenset[str] = frozenset()
 
+    def __repr__(self) -> str:
+        """Part of the schema's fingerprint, so in one order in every process."""
+        return f"Shared(lists={self.lists!r}, rare={sorted(self.rare)!r})"
+
     @property
     def widths(self) -> tuple[Width, ...]:
         """As many words as are read."""

@@ -1,0 +1,126 @@
+"""The comparison levels of pairs of plain records, as the linker would find them on sealed ones.
+
+The same level sets and thresholds, without seals, samples of bits or registries: what is lost
+between this and a linkage is what the protocol costs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from kinlink_core.encoding.encode import split_fixed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from kinlink_core.encoding.encode import Encoder
+    from kinlink_core.encoding.schema import Field, Schema
+    from numpy.typing import NDArray
+
+    Ints = NDArray[np.int64]
+    Levels = NDArray[np.uint8]
+    Floats = NDArray[np.float64]
+    Column = Sequence[str | None]
+
+NULL_LEVEL: Final = 255
+_PSEUDO_PAIRS: Final = 0.5
+
+
+class PlainComparison:
+    """Compares records of one table by their canonical values.
+
+    Args:
+        schema: with sides.
+        encoder: under that schema, for fields that are compared by sketches.
+        columns: canonical values by field; families' records before found people's.
+        families: how many families' records there are.
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        encoder: Encoder,
+        columns: Mapping[str, Column],
+        families: int,
+    ) -> None:
+        self._schema = schema
+        self._columns = columns
+        self._families = families
+        sketches = split_fixed(schema, encoder.sketch({k: [*v] for k, v in columns.items()}))
+        sketched = [field.name for field in schema.fields if field.has_sketch]
+        self._sketches = {name: sketches.sketches[:, i] for i, name in enumerate(sketched)}
+
+    def levels(self, family: Ints, found: Ints) -> Levels:
+        """Levels of n pairs by rows of either side; (n, fields)."""
+        other = found + self._families
+        return np.column_stack(
+            [self._of_field(field, family, other) for field in self._schema.fields]
+        )
+
+    def _of_field(self, field: Field, left: Ints, right: Ints) -> Levels:
+        column = self._columns[field.name]
+        numbers: dict[str | None, int] = {None: -1}
+        codes = np.array([numbers.setdefault(value, len(numbers) - 1) for value in column])
+        values = [value for value in numbers if value is not None]
+        missing = (codes[left] < 0) | (codes[right] < 0)
+        if field.has_sketch:
+            found = self._by_distance(field, left, right)
+        elif field.relation is None:
+            found = np.where(codes[left] == codes[right], 0, 1).astype(np.uint8)
+        else:
+            found = _by_slots(field, values, codes[left], codes[right])
+        found[missing] = NULL_LEVEL
+        return found
+
+    def _by_distance(self, field: Field, left: Ints, right: Ints) -> Levels:
+        sketches = self._sketches[field.name]
+        differing = np.bitwise_count(sketches[left] ^ sketches[right]).sum(axis=1)
+        distance = differing / (8 * sketches.shape[1])
+        bounds = [level.max_distance or 0.0 for level in field.levels]
+        found: Levels = np.searchsorted(np.array(bounds), distance).astype(np.uint8)
+        return found
+
+
+def _by_slots(field: Field, values: list[str], left: Ints, right: Ints) -> Levels:
+    """Of each distinct pair of values the first level whose lists share enough."""
+    relation = field.relation
+    if relation is None or not values:
+        return np.full(len(left), len(field.levels), np.uint8)
+    lists = range(len(relation.widths))
+    wanted, shown = (
+        [[frozenset(relation.slots(at, each, wants=wants)) for at in lists] for each in values]
+        for wants in (True, False)
+    )
+    distinct, inverse = np.unique(left * len(values) + right, return_inverse=True)
+    found = np.full(len(distinct), len(field.levels), np.uint8)
+    for index, both in enumerate(distinct.tolist()):
+        one, other = divmod(both, len(values))
+        for number, level in enumerate(field.levels):
+            at = field.list_of(number)
+            if len(wanted[one][at] & shown[other][at]) >= level.shared:
+                found[index] = number
+                break
+    return found[inverse]
+
+
+def shares(schema: Schema, levels: Levels) -> dict[str, Floats]:
+    """How often each level of each field holds, where neither side misses the field."""
+    found = {}
+    for index, field in enumerate(schema.fields):
+        known = levels[levels[:, index] != NULL_LEVEL, index]
+        count = np.bincount(known, minlength=len(field.levels) + 1) + _PSEUDO_PAIRS
+        found[field.name] = count / count.sum()
+    return found
+
+
+def weights(schema: Schema, levels: Levels, u: Mapping[str, Floats]) -> Floats:
+    """Sum of log2(m / u) with the schema's own m; (n,)."""
+    total = np.zeros(len(levels))
+    for index, field in enumerate(schema.fields):
+        if field.m is None:
+            continue
+        table = np.zeros(256)
+        table[: len(field.m)] = np.log2(np.array(field.m) / u[field.name])
+        total += table[levels[:, index]]
+    return total
