@@ -72,6 +72,7 @@ def write_wheel(folder: Path, version: str) -> str:
     return str(path)
 
 
+@pytest.mark.slow
 def test_an_environment_is_made_once_and_anew_when_its_requirements_change(tmp_path: Path) -> None:
     first, second = write_wheel(tmp_path, "1.0"), write_wheel(tmp_path, "2.0")
     python = own_python(tmp_path, "peer", (first,))

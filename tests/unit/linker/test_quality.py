@@ -28,7 +28,7 @@ from kinlink_linker.score import train as train_model
 from kinlink_linker.seal import ComparedPairs
 from unit.linker.centre import centre, registries
 from unit.linker.fake_registry import as_ids, digest
-from unit.linker.scored_pairs import SCHEMA, M, U, draw, pairs
+from unit.linker.scored_pairs import RECORDS, SCHEMA, M, U, draw, pairs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -373,7 +373,7 @@ def test_patterns_count_every_pair_and_weigh_it_as_scoring_does() -> None:
     rng = np.random.default_rng(16)
     levels, _ = pairs(rng, 3_000, 0.4, U)
     chance = draw(rng, 5_000, U)
-    model = train_model(SCHEMA, {each.id: levels for each in SCHEMA.passes}, chance)
+    model = train_model(SCHEMA, {each.id: levels for each in SCHEMA.passes}, chance, RECORDS)
     ids = as_ids([digest("handle", i) for i in range(len(levels))])
     tags = np.zeros((len(levels), 32), np.uint8)
     compared = ComparedPairs("a", "b", 0, ids, ids, tags, tags, levels, sampled=True)

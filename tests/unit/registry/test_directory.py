@@ -121,4 +121,4 @@ def test_ids_that_begin_alike_are_told_apart() -> None:
     words = np.array([[5, 1], [5, 2], [5, 3], [9, 1]], np.uint64)
     tokens = Tokens(words, np.zeros(4, np.uint16), np.arange(1, 5))
     asked = np.array([[5, 3], [5, 1], [5, 4], [9, 1], [9, 2], [1, 1]], np.uint64)
-    assert directory._find(tokens.token, asked).tolist() == [2, 0, -1, 3, -1, -1]
+    assert directory.find(tokens.token, asked).tolist() == [2, 0, -1, 3, -1, -1]
