@@ -188,3 +188,16 @@ def test_every_rule_that_the_linter_ignores_carries_its_reason() -> None:
     rules = [line for line in block.splitlines() if re.match(r'\s+"[A-Z]+\d*"', line)]
     assert rules
     assert [line.strip() for line in rules if "#" not in line] == []
+
+
+@pytest.mark.parametrize(("command", "status"), [("true", 0), ("false", 1), ("exit 3", 3)])
+def test_a_step_of_ci_that_fails_fails(command: str, status: int) -> None:
+    step = re.search(
+        r"^step\(\) \{.*?^\}", (ROOT / ".ci/run").read_text(), re.MULTILINE | re.DOTALL
+    )
+    assert step
+    script = f"{step[0]}\nstatus=0; step bash -c '{command}' || status=$?; exit $status"
+    ended = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script], check=False, stdout=subprocess.DEVNULL
+    )
+    assert ended.returncode == status
