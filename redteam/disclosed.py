@@ -8,6 +8,7 @@ epoch.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import combinations
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -100,8 +101,8 @@ def _scores(
             learnt[name] = pairs.levels[drawn if len(drawn) >= SAMPLE_MIN else rows]
     count = CHANCE_PAIRS_UNTRAINED if sampled is None else CHANCE_PAIRS_MAX
     chance = _chance_levels(schema, encoded, population, count)
-    sizes = np.bincount(population.registry)
-    model = train(schema, learnt, chance, sizes.tolist())
+    sizes = np.bincount(population.registry).tolist()
+    model = train(schema, learnt, chance, list(combinations(sizes, 2)))
     weight = np.zeros(pairs.count)
     probability = np.zeros(pairs.count)
     for name, rows in rows_by_pass.items():

@@ -24,6 +24,7 @@ from kinlink_linker.links import rule_of
 from kinlink_linker.model import Model
 from kinlink_linker.patterns import patterns_of
 from kinlink_linker.publish import Publisher
+from kinlink_linker.score import all_m_given
 from kinlink_linker.seal import Sealer
 from kinlink_linker.sieve import Siever
 from kinlink_linker.weigh import by_pass, weigh
@@ -193,11 +194,14 @@ class Job:
 
     def _train(self, scorer: Scorer, compared: list[ComparedPairs], chance: U8) -> Model:
         levels = {
-            self.run.schema.passes[index].id: _learnt_from(of_pass)
+            self.run.schema.passes[index].id: _learnt_from(
+                of_pass, every=all_m_given(self.run.schema)
+            )
             for index, of_pass in by_pass(compared).items()
         }
-        records = [each.records for each in self.run.federation.descriptions.values()]
-        return scorer.train(self.run.schema, levels, chance, records, progress=self._training)
+        held = {name: each.records for name, each in self.run.federation.descriptions.items()}
+        couples = [(held[left], held[right]) for left, right in self.run.federation.pairs()]
+        return scorer.train(self.run.schema, levels, chance, couples, progress=self._training)
 
     def _training(self, _pass_id: str) -> None:
         self.run.federation.check_cancelled()
@@ -246,9 +250,9 @@ class Job:
         return None
 
 
-def _learnt_from(of_pass: list[ComparedPairs]) -> U8:
-    """Levels of the sample of a pass; of all its pairs if the sample is too small."""
+def _learnt_from(of_pass: list[ComparedPairs], *, every: bool) -> U8:
+    """Levels of the sample of a pass; of all its pairs if that is wanted, or it is too small."""
     sample = [pairs.levels for pairs in of_pass if pairs.sampled]
-    if sum(map(len, sample)) < SAMPLE_MIN:
+    if every or sum(map(len, sample)) < SAMPLE_MIN:
         sample = [pairs.levels for pairs in of_pass]
     return np.concatenate(sample)

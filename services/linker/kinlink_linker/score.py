@@ -14,6 +14,10 @@ of the best threshold's, against 0.17 below it when partly fixed fields kept cha
 pass with too few pairs to learn from has the prior of two random records, raised by what agreement
 in the fields that it fixes says, so that a pair weighs about the same wherever it was met.
 
+Where the schema gives m of every field nothing is left for EM but how many pairs match. Then a
+pair weighs the same in every pass: all its fields count with the u of chance, before them the odds
+of two random records, such that the expected matches are what the probabilities add up to.
+
 Splink estimates; the weight of a pair is then the sum it would predict, log2 of λ's odds plus
 log2(m / u) of each field, taken from a table (a test holds it against Splink's own prediction).
 """
@@ -21,8 +25,7 @@ log2(m / u) of each field, taken from a table (a test holds it against Splink's 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import combinations
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,7 +34,14 @@ import pyarrow as pa
 
 from kinlink_linker.compare import NULL_LEVEL, Levels
 from kinlink_linker.model import LevelParameters, Model, PassModel, level_labels
-from kinlink_linker.splink_database import Compared, DuckDatabase, estimated, half_known_matches
+from kinlink_linker.splink_database import (
+    EM_CONVERGENCE,
+    EM_ITERATIONS_MAX,
+    Compared,
+    DuckDatabase,
+    estimated,
+    half_known_matches,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -53,6 +63,7 @@ PROBABILITY_START = 0.3
 # agree for other reasons than chance, such as twins and shared telephones.
 PARTNERS_ASSUMED = 0.1
 PROBABILITY_UNTRAINED_MAX = 0.95
+PROBABILITY_MAX = 1 - 1e-9
 _M_START_BEST = 0.75
 _M_START_WORST = 0.05
 _SAMPLE_SEED = 20261121
@@ -103,7 +114,7 @@ def train(
     schema: Schema,
     levels_by_pass: Mapping[str, Levels],
     chance: Levels,
-    records: Sequence[int],
+    couples: Sequence[tuple[int, int]],
     *,
     progress: Callable[[str], None] = lambda _pass: None,
     database: Database | None = None,
@@ -115,7 +126,7 @@ def train(
         levels_by_pass: (n, fields) levels of each pass's pairs; a missing or tiny pass borrows the
             others' m.
         chance: (n, fields) levels of chance pairs.
-        records: how many each registry holds; at least two.
+        couples: of each two registries that are linked, how many records they hold.
         progress: called with each pass that was trained; what it raises ends the training.
         database: where EM runs; DuckDB unless told otherwise.
 
@@ -124,6 +135,8 @@ def train(
         with the pairs up to `TRAINING_PAIRS_MAX` a pass, not beyond.
     """
     u = chance_agreement(schema, chance)
+    if all_m_given(schema):
+        return _given_model(schema, levels_by_pass, u, couples)
     enough = [
         (each, _sample(levels_by_pass[each.id]))
         for each in schema.passes
@@ -140,7 +153,7 @@ def train(
     finally:
         pool.shutdown(cancel_futures=True)
     average = _average_m(schema, trained)
-    at_random = _odds_of_two_random_records(records)
+    at_random = _odds_of_two_random_records(couples)
     return Model(
         schema_name=schema.name,
         passes={
@@ -157,6 +170,12 @@ def train(
         em_iterations=max((each.iterations for each in trained.values()), default=0),
         trained_pairs=sum(each.pairs for each in trained.values()),
     )
+
+
+def all_m_given(schema: Schema) -> bool:
+    """Whether no m is left to learn, so that `train` wants all pairs and runs no EM."""
+    told_apart_by = {schema.sides.field} if schema.sides is not None else set()
+    return all(field.m is not None or field.name in told_apart_by for field in schema.fields)
 
 
 def score(schema: Schema, model: Model, pass_id: str, levels: Levels) -> Scores:
@@ -340,20 +359,55 @@ def _average_m(schema: Schema, trained: Mapping[str, _Trained]) -> dict[str, Flo
     return average
 
 
-def _odds_of_two_random_records(records: Sequence[int]) -> float:
-    couples = list(combinations(records, 2))
-    pairs = sum(one * other for one, other in couples)
+def _odds_of_two_random_records(couples: Sequence[tuple[int, int]]) -> float:
+    pairs = _pairs_of(couples)
     matches = PARTNERS_ASSUMED * sum(min(couple) for couple in couples)
     return matches / pairs if pairs else PARTNERS_ASSUMED
 
 
+def _pairs_of(couples: Sequence[tuple[int, int]]) -> int:
+    return sum(one * other for one, other in couples)
+
+
 def _untrained_probability(
-    blocking_pass: Pass, average: Mapping[str, Floats], u: Mapping[str, Floats], at_random: float
+    blocking_pass: Pass,
+    average: Mapping[str, Floats],
+    u: Mapping[str, Floats],
+    at_random: float,
+    most: float = PROBABILITY_UNTRAINED_MAX,
 ) -> float:
     odds = at_random
     for field in blocking_pass.fixed_fields - blocking_pass.ignores:
         odds *= float(average[field][0] / u[field][0])
-    return min(odds / (1 + odds), PROBABILITY_UNTRAINED_MAX)
+    return min(odds / (1 + odds), most)
+
+
+def _given_model(
+    schema: Schema,
+    levels_by_pass: Mapping[str, Levels],
+    u: Mapping[str, Floats],
+    couples: Sequence[tuple[int, int]],
+) -> Model:
+    average = _average_m(schema, {})
+    odds, pairs = _odds_of_two_random_records(couples), max(_pairs_of(couples), 1)
+    for iteration in range(EM_ITERATIONS_MAX):
+        passes = {
+            each.id: replace(
+                _pass_model(schema, each, trained=None, average=average, u=u, at_random=odds),
+                probability=_untrained_probability(each, average, u, odds, PROBABILITY_MAX),
+            )
+            for each in schema.passes
+        }
+        seen = sum(map(len, levels_by_pass.values()))
+        model = Model(schema.name, passes, iteration, seen)
+        expected = PSEUDO_PAIRS + sum(
+            float(score(schema, model, name, levels).probability.sum())
+            for name, levels in levels_by_pass.items()
+        )
+        before, odds = odds, expected / max(pairs - expected, 1.0)
+        if abs(odds - before) < EM_CONVERGENCE * before:
+            break
+    return model
 
 
 def _pass_model(

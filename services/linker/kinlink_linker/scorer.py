@@ -46,13 +46,13 @@ class Scorer(ABC):
         schema: Schema,
         levels_by_pass: Mapping[str, Levels],
         chance: Levels,
-        records: Sequence[int],
+        couples: Sequence[tuple[int, int]],
         *,
         progress: Callable[[str], None],
     ) -> Model:
         """As `score.train`."""
         return train(
-            schema, levels_by_pass, chance, records, progress=progress, database=self.database
+            schema, levels_by_pass, chance, couples, progress=progress, database=self.database
         )
 
     @abstractmethod

@@ -19,7 +19,7 @@ passes:
   - {id: rare, parts: {family: exact, dob: exact}}
 """
 SCHEMA = parse_schema(SCHEMA_TEXT, source="test")
-RECORDS = (1000, 1000)
+RECORDS = ((1000, 1000),)
 COUNTS = [len(field.levels) + 1 for field in SCHEMA.fields]
 U = [
     np.array([0.02, 0.01, 0.02, 0.15, 0.80]),

@@ -68,7 +68,7 @@ def test_a_pass_without_pairs_borrows_m_and_has_the_prior_of_what_it_fixes(
 
 def test_where_nothing_was_learnt_a_pair_weighs_about_the_same_in_every_pass() -> None:
     chance = draw(np.random.default_rng(5), 60_000, U)
-    model = score.train(SCHEMA, {}, chance, (1000, 1000))
+    model = score.train(SCHEMA, {}, chance, RECORDS)
     agree = np.zeros((1, len(SCHEMA.fields)), np.uint8)
     agree[0, SCHEMA.fields.index(SCHEMA.field("given"))] = 3  # else the prior's limit is reached
     weights = [score.score(SCHEMA, model, name, agree).weight[0] for name in ("part", "rare")]
@@ -76,7 +76,7 @@ def test_where_nothing_was_learnt_a_pair_weighs_about_the_same_in_every_pass() -
 
 
 def test_no_token_alone_is_taken_for_certain() -> None:
-    model = score.train(SCHEMA, {}, draw(np.random.default_rng(5), 60_000, U), (20, 20))
+    model = score.train(SCHEMA, {}, draw(np.random.default_rng(5), 60_000, U), ((20, 20),))
     assert model.passes["rare"].probability == score.PROBABILITY_UNTRAINED_MAX
 
 
@@ -92,6 +92,31 @@ def test_m_that_the_schema_gives_is_kept_and_the_share_of_matches_still_learnt()
         M[3], abs=0.03
     )
     assert abs(model.passes["names"].probability - 0.1) < 0.02
+
+
+def test_where_every_m_is_given_a_pair_weighs_the_same_in_every_pass() -> None:
+    text = SCHEMA_TEXT
+    for field, m in zip(SCHEMA.fields, M, strict=True):
+        text = text.replace(f"{{name: {field.name}, ", f"{{name: {field.name}, m: {m.tolist()}, ")
+    schema = parse_schema(text, source="test")
+    assert score.all_m_given(schema)
+    assert not score.all_m_given(SCHEMA)
+    rng = np.random.default_rng(17)
+    # A million pairs of two registries: 270 matches meet in the pass, and 20 strangers.
+    found = np.concatenate([draw(rng, 270, M), draw(rng, 20, U)])
+    found[:, [0, 2]] = 0
+    chance = draw(rng, 60_000, U)
+    model = score.train(schema, {"rare": found}, chance, ((1000, 1000),))
+    agree = np.zeros((1, len(schema.fields)), np.uint8)
+    agree[0, 1] = 3
+    weights = [score.score(schema, model, name, agree).weight[0] for name in ("part", "rare")]
+    assert weights[0] == pytest.approx(weights[1])
+    u = score.chance_agreement(schema, chance)
+    expected = score.score(schema, model, "rare", found).probability.sum()
+    odds = expected / (1_000_000 - expected)
+    fixed = (M[0][0] / u["family"][0]) * (M[2][0] / u["dob"][0])
+    assert model.passes["rare"].prior_weight == pytest.approx(np.log2(odds * fixed), abs=0.02)
+    assert expected == pytest.approx(270, abs=15)
 
 
 def test_a_field_that_a_pass_ignores_weighs_nothing_there() -> None:
