@@ -153,7 +153,11 @@ def train(
     finally:
         pool.shutdown(cancel_futures=True)
     average = _average_m(schema, trained)
-    at_random = _odds_of_two_random_records(couples)
+    # What the others learnt of may be samples: then there are more matches, never fewer.
+    learnt = sum(each.probability * each.pairs for each in trained.values())
+    at_random = max(
+        _odds_of_two_random_records(couples), learnt / max(_pairs_of(couples) - learnt, 1.0)
+    )
     return Model(
         schema_name=schema.name,
         passes={

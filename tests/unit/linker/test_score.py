@@ -21,7 +21,7 @@ def world() -> tuple[dict[str, Levels], Levels, Model]:
     part, _ = pairs(rng, 20_000, 0.3, [U[0], U_GIVEN_PART, *U[2:]])
     chance = draw(rng, 60_000, U)
     by_pass = {"names": names, "part": part}
-    return by_pass, chance, score.train(SCHEMA, by_pass, chance, RECORDS)
+    return by_pass, chance, score.train(SCHEMA, by_pass, chance, ((100_000, 100_000),))
 
 
 def test_chance_pairs_give_u(world: tuple[dict[str, Levels], Levels, Model]) -> None:
@@ -60,9 +60,9 @@ def test_a_pass_without_pairs_borrows_m_and_has_the_prior_of_what_it_fixes(
     rare = world[2].passes["rare"]
     assert set(rare.fields) == {"given", "sex"}
     assert np.allclose(sum(level.m for level in rare.fields["sex"]), 1)
-    # One record in ten has a partner among a thousand; family and birth date are fixed. Family is
-    # fixed wherever pairs were learnt from, so its m is where EM starts.
-    odds = 0.1 / 1000 * (0.75 / U[0][0]) * (M[2][0] / U[2][0])
+    # The others hold 8,000 and 6,000 matches among all pairs; family and birth date are fixed.
+    # Family is fixed wherever pairs were learnt from, so its m is where EM starts.
+    odds = 14_000 / 100_000**2 * (0.75 / U[0][0]) * (M[2][0] / U[2][0])
     assert rare.prior_weight == pytest.approx(np.log2(odds), abs=0.3)
 
 
