@@ -61,11 +61,11 @@ def chance_levels(run: Run) -> U8:
             if one is None or other is None:
                 continue
             # One that holds many records draws nothing with one that holds few, as often as asked.
-            if len(one.refusal) != len(other.refusal) and len(one.refusal) and len(other.refusal):
-                still_open.append((left, right))
-                continue
             if len(one.refusal) != len(other.refusal):
-                run.progress.advance()
+                if len(one.refusal) and len(other.refusal):
+                    still_open.append((left, right))
+                else:
+                    run.progress.advance()
                 continue
             answered = (one.refusal == Refusal.ANSWERED) & (other.refusal == Refusal.ANSWERED)
             levels = compare(schema, only(one, answered), only(other, answered))

@@ -25,7 +25,7 @@ log2(m / u) of each field, taken from a table (a test holds it against Splink's 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -161,15 +161,15 @@ def train(
     return Model(
         schema_name=schema.name,
         passes={
-            blocking_pass.id: _pass_model(
+            each.id: _pass_model(
                 schema,
-                blocking_pass,
-                trained=trained.get(blocking_pass.id),
-                average=average,
-                u=u,
-                at_random=at_random,
+                each,
+                average,
+                u,
+                trained=trained.get(each.id)
+                or min(_prior(each, average, u, at_random), PROBABILITY_UNTRAINED_MAX),
             )
-            for blocking_pass in schema.passes
+            for each in schema.passes
         },
         em_iterations=max((each.iterations for each in trained.values()), default=0),
         trained_pairs=sum(each.pairs for each in trained.values()),
@@ -178,8 +178,7 @@ def train(
 
 def all_m_given(schema: Schema) -> bool:
     """Whether no m is left to learn, so that `train` wants all pairs and runs no EM."""
-    told_apart_by = {schema.sides.field} if schema.sides is not None else set()
-    return all(field.m is not None or field.name in told_apart_by for field in schema.fields)
+    return all(field.m is not None or field.name in schema.unscored for field in schema.fields)
 
 
 def score(schema: Schema, model: Model, pass_id: str, levels: Levels) -> Scores:
@@ -250,9 +249,7 @@ def _m_start(count: int) -> Floats:
 
 
 def _compared(schema: Schema, blocking_pass: Pass) -> list[tuple[int, Field]]:
-    out = blocking_pass.fixed_fields | blocking_pass.ignores
-    if schema.sides is not None:
-        out |= {schema.sides.field}
+    out = blocking_pass.fixed_fields | blocking_pass.ignores | schema.unscored
     return [(i, field) for i, field in enumerate(schema.fields) if field.name not in out]
 
 
@@ -373,17 +370,14 @@ def _pairs_of(couples: Sequence[tuple[int, int]]) -> int:
     return sum(one * other for one, other in couples)
 
 
-def _untrained_probability(
-    blocking_pass: Pass,
-    average: Mapping[str, Floats],
-    u: Mapping[str, Floats],
-    at_random: float,
-    most: float = PROBABILITY_UNTRAINED_MAX,
+def _prior(
+    blocking_pass: Pass, m: Mapping[str, Floats], u: Mapping[str, Floats], at_random: float
 ) -> float:
+    """Odds of two random records, raised by what the pass fixes, as a probability."""
     odds = at_random
-    for field in blocking_pass.fixed_fields - blocking_pass.ignores:
-        odds *= float(average[field][0] / u[field][0])
-    return min(odds / (1 + odds), most)
+    for field in blocking_pass.fixed_fields:
+        odds *= float(m[field][0] / u[field][0])
+    return odds / (1 + odds)
 
 
 def _given_model(
@@ -392,49 +386,51 @@ def _given_model(
     u: Mapping[str, Floats],
     couples: Sequence[tuple[int, int]],
 ) -> Model:
-    average = _average_m(schema, {})
+    m = _average_m(schema, {})
     odds, pairs = _odds_of_two_random_records(couples), max(_pairs_of(couples), 1)
-    for iteration in range(EM_ITERATIONS_MAX):
+
+    def model(odds: float, iterations: int) -> Model:
         passes = {
-            each.id: replace(
-                _pass_model(schema, each, trained=None, average=average, u=u, at_random=odds),
-                probability=_untrained_probability(each, average, u, odds, PROBABILITY_MAX),
+            each.id: _pass_model(
+                schema, each, m, u, trained=min(_prior(each, m, u, odds), PROBABILITY_MAX)
             )
             for each in schema.passes
         }
-        seen = sum(map(len, levels_by_pass.values()))
-        model = Model(schema.name, passes, iteration, seen)
-        expected = PSEUDO_PAIRS + sum(
-            float(score(schema, model, name, levels).probability.sum())
-            for name, levels in levels_by_pass.items()
-        )
+        return Model(schema.name, passes, iterations, sum(map(len, levels_by_pass.values())))
+
+    # The odds move every weight alike, so what fields say is added up once.
+    first = model(odds, 0)
+    said = [np.empty(0)]
+    said += [
+        score(schema, first, name, levels).weight - np.log2(odds)
+        for name, levels in levels_by_pass.items()
+    ]
+    against = np.exp2(-np.clip(np.concatenate(said), -1000, 1000))
+    iterations, before = 0, 0.0
+    while abs(odds - before) >= EM_CONVERGENCE * before and iterations < EM_ITERATIONS_MAX:
+        expected = PSEUDO_PAIRS + float((1 / (1 + against / odds)).sum())
         before, odds = odds, expected / max(pairs - expected, 1.0)
-        if abs(odds - before) < EM_CONVERGENCE * before:
-            break
-    return model
+        iterations += 1
+    return model(before, iterations)
 
 
 def _pass_model(
     schema: Schema,
     blocking_pass: Pass,
-    *,
-    trained: _Trained | None,
     average: Mapping[str, Floats],
     u: Mapping[str, Floats],
-    at_random: float,
+    *,
+    trained: _Trained | float,
 ) -> PassModel:
+    """A pass's model by what was learnt of it, or with a prior where nothing was."""
     fields = {}
     for _, field in _compared(schema, blocking_pass):
         m, own_u = average[field.name], u[field.name]
-        if trained is not None:
+        if isinstance(trained, _Trained):
             m, own_u = trained.m.get(field.name, m), trained.u.get(field.name, own_u)
         fields[field.name] = tuple(
             LevelParameters(label, float(m[i]), float(own_u[i]))
             for i, label in enumerate(level_labels(schema, field.name))
         )
-    probability = (
-        trained.probability
-        if trained
-        else _untrained_probability(blocking_pass, average, u, at_random)
-    )
+    probability = trained.probability if isinstance(trained, _Trained) else trained
     return PassModel(blocking_pass.id, probability, fields)

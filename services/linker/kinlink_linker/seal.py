@@ -135,15 +135,15 @@ class Sealer:
         levels = compare(self.run.schema, only(left, answered), only(right, answered))
         compared = of_two_sides(self.run.schema, levels)
         self.run.tally.add("sieved_out", index, int((~compared).sum()))
-        answered[answered] = compared
+        kept = np.flatnonzero(answered)[compared]
         return ComparedPairs(
             pairs.islands.left,
             pairs.islands.right,
             index,
-            pairs.left[part][answered],
-            pairs.right[part][answered],
-            pairs.proven.left_tag[part][answered],
-            pairs.proven.right_tag[part][answered],
+            pairs.left[part][kept],
+            pairs.right[part][kept],
+            pairs.proven.left_tag[part][kept],
+            pairs.proven.right_tag[part][kept],
             levels[compared],
             sampled,
         )

@@ -75,15 +75,11 @@ def _level(keys: Keys, number: int, *, counts: bool) -> Level:
 def _window(keys: Keys) -> tuple[int, int]:
     item = keys.required("window", "write for example `[-30, 30]`")
     ends = keys.entries(item, 2, "ends")
-    low, high = (
-        (keys.whole(end, -WINDOW_MAX, WINDOW_MAX, 0) for end in (*ends, *ends)[:2])
-        if ends
-        else (0, 0)
-    )
-    if len(ends) != 2 or low > high:  # noqa: PLR2004 - two ends
+    found = [keys.whole(end, -WINDOW_MAX, WINDOW_MAX, 0) for end in ends]
+    if len(found) != 2 or found[0] > found[1]:  # noqa: PLR2004 - two ends
         keys.fault(item or keys.item, "must be the least and the largest difference, `[-30, 30]`")
         return 0, 0
-    return low, high
+    return found[0], found[1]
 
 
 def _place(keys: Keys) -> str:

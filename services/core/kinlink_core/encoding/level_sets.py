@@ -27,6 +27,7 @@ import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import cached_property
 from typing import Final
 
 from kinlink_core.encoding._faults import ValueFault, ValueFaultError
@@ -87,7 +88,7 @@ class Window(Relation):
     windows: tuple[tuple[int, int], ...]
     of_days: bool
 
-    @property
+    @cached_property
     def widths(self) -> tuple[Width, ...]:
         """Room for two alternatives of one value."""
         return tuple(
@@ -151,7 +152,11 @@ class Places(Relation):
     steps: tuple[str, ...]
     neighbours: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
-    @property
+    @cached_property
+    def _near(self) -> dict[str, tuple[str, ...]]:
+        return dict(self.neighbours)
+
+    @cached_property
     def widths(self) -> tuple[Width, ...]:
         """One place, or as many as the prefecture with most neighbours has."""
         most = max((len(near) for _, near in self.neighbours), default=1)
@@ -169,7 +174,7 @@ class Places(Relation):
     def wanted(self, level: int, canonical: str) -> Slots:
         """The place, or its neighbours."""
         if self.steps[level] == "near":
-            return dict(self.neighbours).get(canonical[:PREFECTURE], ())
+            return self._near.get(canonical[:PREFECTURE], ())
         return self.shown(level, canonical)
 
     def shown(self, level: int, canonical: str) -> Slots:
@@ -194,7 +199,11 @@ class Table(Relation):
     rows: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...]
     digits: int = 0  # only so many characters of a value count, all if 0
 
-    @property
+    @cached_property
+    def _lists(self) -> dict[str, tuple[tuple[str, ...], ...]]:
+        return dict(self.rows)
+
+    @cached_property
     def widths(self) -> tuple[Width, ...]:
         """The longest list of each level."""
         levels = max((len(lists) for _, lists in self.rows), default=0)
@@ -212,7 +221,7 @@ class Table(Relation):
 
     def wanted(self, level: int, canonical: str) -> Slots:
         """The list of the level."""
-        lists = dict(self.rows).get(canonical, ())
+        lists = self._lists.get(canonical, ())
         return lists[level] if level < len(lists) else ()
 
     def shown(self, level: int, canonical: str) -> Slots:  # noqa: ARG002 - every level the same
@@ -234,7 +243,7 @@ class Shared(Relation):
         """Part of the schema's fingerprint, so in one order in every process."""
         return f"Shared(lists={self.lists!r}, rare={sorted(self.rare)!r})"
 
-    @property
+    @cached_property
     def widths(self) -> tuple[Width, ...]:
         """As many words as are read."""
         return tuple(Width(WORDS_MAX, WORDS_MAX) for _ in self.lists)

@@ -244,6 +244,11 @@ class Schema:
         values = self.field(self.sides.field).options.values
         return tuple(sorted({code for _, code in values}))
 
+    @property
+    def unscored(self) -> frozenset[str]:
+        """The field that tells the sides apart: it says who is compared, and nothing of a pair."""
+        return frozenset() if self.sides is None else frozenset({self.sides.field})
+
     def field(self, name: str) -> Field:
         """The field called `name`; raises KeyError."""
         return self._fields_by_name[name]
