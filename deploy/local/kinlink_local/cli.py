@@ -17,7 +17,8 @@ from kinlink_local.errors import EXIT_FAILED, BadInputError, LocalError
 if TYPE_CHECKING:
     from types import FrameType
 
-RECORDS_DEFAULT: Final = 2_000
+STORIES: Final = ("child", "registers")
+RECORDS_DEFAULT: Final = {"child": 1_000, "registers": 2_000}
 SEED_DEFAULT: Final = 1988
 NOTICES_DEFAULT: Final = 5_000
 THRESHOLD_DEFAULT: Final = 0.5
@@ -54,7 +55,18 @@ def main() -> None:
 @main.command()
 @click.option("--exit", "leave", is_flag=True, help="Stop when all is shown, with a status.")
 @click.option("--dir", "folder", type=FOLDER, help="Keep everything here instead of nowhere.")
-@click.option("--records", default=RECORDS_DEFAULT, show_default=True, help="Of each registry.")
+@click.option(
+    "--story",
+    type=click.Choice(STORIES),
+    default=STORIES[0],
+    show_default=True,
+    help="Notices of missing children, or registers of three provinces.",
+)
+@click.option(
+    "--records",
+    type=int,
+    help="Of each side, or of each province.  [default: 1000; 2000 for registers]",
+)
 @click.option("--seed", default=SEED_DEFAULT, show_default=True, help="Of the population.")
 @click.option("--plain", is_flag=True, help="Do without the key server.")
 @click.option(
@@ -65,22 +77,28 @@ def main() -> None:
 def demo(  # noqa: PLR0917 - click passes options by name
     leave: bool,  # noqa: FBT001 - click passes flags so
     folder: Path | None,
-    records: int,
+    story: str,
+    records: int | None,
     seed: int,
     plain: bool,  # noqa: FBT001
     browser: bool | None,  # noqa: FBT001
 ) -> None:
-    """Link three synthetic provinces, find a child lost in 1988, and show how.
+    """Search for a boy lost in 1988 among invented people, and show how he is found.
 
-    Starts a key server, three registries, a linker and a gateway as processes of their own, with
-    freshly made certificates and keys. The gateway's page stays open until Ctrl-C. With --exit the
-    status is 0 only if the case was found and every check holds.
+    Starts a key server, registries, a linker and a gateway as processes of their own, with freshly
+    made certificates and keys. `child` links notices of missing children and of found people; then
+    a tip arrives, then a photograph, and standing search says what each does to the family's list.
+    `registers` links three provinces' registers of persons. The gateway's page stays open until
+    Ctrl-C. With --exit the status is 0 only if he was found and every check holds.
     """
-    from kinlink_local.demo import run_demo
+    if story == STORIES[0]:
+        from kinlink_local.reunion.story import run_story as run
+    else:
+        from kinlink_local.demo import run_demo as run
 
     opens = _has_desktop() if browser is None else browser
-    holds = run_demo(
-        records=records,
+    holds = run(
+        records=RECORDS_DEFAULT[story] if records is None else records,
         seed=seed,
         folder=folder,
         stay=not leave,

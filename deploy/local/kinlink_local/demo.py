@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
-import time
-import webbrowser
-from contextlib import contextmanager
 from importlib.resources import as_file, files
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 
-from kinlink_local import display
+from kinlink_local import display, visit
 from kinlink_local.counts import read_counts
 from kinlink_local.demo_findings import find, show
 from kinlink_local.errors import BadInputError
@@ -24,13 +19,10 @@ from kinlink_local.running import link, start
 from kinlink_local.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from kinlink_local.running import Started
+    from pathlib import Path
 
 FEDERATION: Final = "demo"
 PURPOSE: Final = "family-search"
-WATCH_SECONDS: Final = 1.0
 
 
 def run_demo(
@@ -61,7 +53,7 @@ def run_demo(
         )
     )
     with (
-        _root(folder) as root,
+        visit.open_folder(folder) as root,
         as_file(files(__package__).joinpath("data/demo.yaml")) as schema,
         Supervisor({}) as supervisor,
     ):
@@ -84,47 +76,14 @@ def run_demo(
                 counts = {name: read_counts(supervisor.services[name]) for name in paths}
         show(console, findings, started, stopwatch, counts)
         if stay:
-            _show_door(console, started)
-            _wait(console, supervisor, started, browser=browser)
+            visit.show_door(console, started)
+            visit.stay(console, supervisor, started, browser=browser)
     return findings.all_hold
 
 
 def _check(records: int, folder: Path | None) -> None:
-    faults = []
+    faults = visit.folder_faults(folder)
     if records < RECORDS_MIN:
         faults.append(f"--records: {records} are too few; give at least {RECORDS_MIN}")
-    if folder is not None and folder.exists() and any(folder.iterdir()):
-        faults.append(f"--dir: {folder} is not empty; name a new folder")
     if faults:
         raise BadInputError(faults)
-
-
-@contextmanager
-def _root(folder: Path | None) -> Iterator[Path]:
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        yield folder.resolve()
-        return
-    with tempfile.TemporaryDirectory(prefix="kinlink-") as scratch:
-        yield Path(scratch)
-
-
-def _show_door(console: Console, started: Started) -> None:
-    if started.gateway is None:
-        return
-    console.print(f"\nThe gateway: [bold cyan]http://{started.gateway.api}/[/]")
-    console.print(f"A fresh analyst's token to log in with: [bold]{started.analyst_token}[/]")
-
-
-def _wait(console: Console, supervisor: Supervisor, started: Started, *, browser: bool) -> None:
-    """Stay until Ctrl-C; a service that ends by itself is an error."""
-    console.print("[dim]Ctrl-C ends everything.[/]")
-    if browser and started.gateway is not None:
-        webbrowser.open(f"http://{started.gateway.api}/")
-    try:
-        while True:
-            for service in supervisor.services.values():
-                supervisor.check(service)
-            time.sleep(WATCH_SECONDS)
-    except KeyboardInterrupt:
-        console.print("\nStopping.")

@@ -61,12 +61,16 @@ class Federation:
         schema: Path,
         supervisor: Supervisor,
         sides: Mapping[str, str] | None = None,
+        *,
+        standing: bool = False,
     ) -> None:
+        """`standing`: the linker follows the registries' feeds after a linkage."""
         self.name = name
         self.root = root
         self.schema = schema.resolve()
         self._supervisor = supervisor
         self._sides = sides or {}
+        self._standing = standing
         self._offices: dict[str, Office] = {}
         self._ca: CertificateAuthority = make_ca(name)
         self._ca_path = root / "ca.pem"
@@ -165,7 +169,7 @@ class Federation:
         """Start the linker with the registries' addresses; returns at once."""
         home = self.home("linker")
         self._certify(home / "tls", Role.LINKER, "linker")
-        own = settings.linker(self.name, self.schema, addresses, mode=mode)
+        own = settings.linker(self.name, self.schema, addresses, mode=mode, standing=self._standing)
         write_file(home / "linker.toml", settings.as_toml(own).encode())
         return self._supervisor.start("linker", LINKER, home, "serve")
 

@@ -127,6 +127,14 @@ class LinkerClient:
             answer = self._stub.GetLinkageQuality(request, timeout=CALL_SECONDS_MAX)
         return plain(answer.quality) if answer.HasField("quality") else None
 
+    def standing_waits(self) -> bool:
+        """Whether standing search has changes that it did not look at yet."""
+        with translated(LINKER):
+            answer = self._stub.GetStanding(
+                linker_pb2.GetStandingRequest(), timeout=CALL_SECONDS_MAX
+            )
+        return bool(answer.behind or answer.waiting_changes)
+
     def links(self, linkage_id: str) -> list[LinkView]:
         """Every pair that the linkage disclosed, linked or not."""
         chosen = linker_pb2.LinkFilter(linkage_id=linkage_id, include_disclosed=True)

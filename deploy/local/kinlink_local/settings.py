@@ -55,7 +55,14 @@ def key_server(federation: str, schema: Path, records: Mapping[str, int]) -> Tab
     }
 
 
-def linker(federation: str, schema: Path, registries: Mapping[str, str], *, mode: str) -> Table:
+def linker(
+    federation: str,
+    schema: Path,
+    registries: Mapping[str, str],
+    *,
+    mode: str,
+    standing: bool = False,
+) -> Table:
     """`linker.toml`; `registries` are addresses by name."""
     return {
         "federation": federation,
@@ -64,6 +71,7 @@ def linker(federation: str, schema: Path, registries: Mapping[str, str], *, mode
         "listen": ANY_PORT,
         "health_listen": ANY_PORT,
         "metrics_listen": ANY_PORT,
+        **({"policy": {"standing": True}} if standing else {}),
         "registries": [{"name": name, "address": address} for name, address in registries.items()],
     }
 

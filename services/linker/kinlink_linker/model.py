@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from kinlink_core.errors import InvalidInputError, Reason
@@ -38,12 +38,25 @@ class LevelParameters:
 
 
 @dataclass(frozen=True)
+class GivenU:
+    """U of a field's levels by the level of another field, a row each; its last is for neither."""
+
+    field: str
+    u: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
 class PassModel:
-    """Parameters of one blocking pass; fields that it fixes exactly are absent."""
+    """Parameters of one blocking pass; fields that it fixes exactly are absent.
+
+    `given` has the fields whose u depends on another field; where that one is missing, their own u
+    holds.
+    """
 
     pass_id: str
     probability: float
     fields: dict[str, tuple[LevelParameters, ...]]
+    given: dict[str, GivenU] = field(default_factory=dict)
 
     @property
     def prior_weight(self) -> float:
@@ -87,11 +100,17 @@ class Model:
                 pass_id=body["pass_id"],
                 probability=float(body["probability"]),
                 fields={
-                    field: tuple(
+                    name: tuple(
                         LevelParameters(str(level["label"]), float(level["m"]), float(level["u"]))
                         for level in levels
                     )
-                    for field, levels in body["fields"].items()
+                    for name, levels in body["fields"].items()
+                },
+                given={
+                    name: GivenU(
+                        str(each["field"]), tuple(tuple(map(float, row)) for row in each["u"])
+                    )
+                    for name, each in body.get("given", {}).items()
                 },
             )
             for name, body in raw["passes"].items()
@@ -107,7 +126,7 @@ def level_labels(schema: Schema, field: str) -> tuple[str, ...]:
 
 
 def _faults(model: Model, schema: Schema) -> Iterator[str]:
-    known = {field.name for field in schema.fields}
+    known = {each.name for each in schema.fields}
     for blocking_pass in schema.passes:
         if blocking_pass.id not in model.passes:
             yield f"it has no pass {blocking_pass.id}"
@@ -115,13 +134,28 @@ def _faults(model: Model, schema: Schema) -> Iterator[str]:
         trained = model.passes[blocking_pass.id]
         if not 0 < trained.probability < 1:
             yield f"the probability of pass {blocking_pass.id} is not between 0 and 1"
-        for field in sorted(trained.fields):
-            if field not in known:
-                yield f"the schema has no field {field}"
-            elif tuple(x.label for x in trained.fields[field]) != level_labels(schema, field):
-                yield f"the levels of field {field} differ from the schema's"
-            elif any(not (0 < x.m <= 1 and 0 < x.u <= 1) for x in trained.fields[field]):
-                yield f"field {field} has an m or u that is not a probability above 0"
+        for name in sorted(trained.fields):
+            if name not in known:
+                yield f"the schema has no field {name}"
+            elif tuple(x.label for x in trained.fields[name]) != level_labels(schema, name):
+                yield f"the levels of field {name} differ from the schema's"
+            elif any(not (0 < x.m <= 1 and 0 < x.u <= 1) for x in trained.fields[name]):
+                yield f"field {name} has an m or u that is not a probability above 0"
+        yield from _faults_of_given(trained, schema)
+
+
+def _faults_of_given(trained: PassModel, schema: Schema) -> Iterator[str]:
+    known = {each.name for each in schema.fields}
+    for name, given in sorted(trained.given.items()):
+        if name not in trained.fields or given.field not in known:
+            yield f"it has u of {name} by {given.field}, which are not compared"
+        elif (len(given.u), *{len(row) for row in given.u}) != (
+            len(level_labels(schema, given.field)),
+            len(trained.fields[name]),
+        ):
+            yield f"u of {name} by {given.field} have other levels than the schema's"
+        elif any(not 0 < u <= 1 for row in given.u for u in row):
+            yield f"u of {name} by {given.field} are not all probabilities above 0"
 
 
 def _invalid(reason: str) -> InvalidInputError:

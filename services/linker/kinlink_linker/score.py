@@ -16,7 +16,9 @@ in the fields that it fixes says, so that a pair weighs about the same wherever 
 
 Where the schema gives m of every field nothing is left for EM but how many pairs match. Then a
 pair weighs the same in every pass: all its fields count with the u of chance, before them the odds
-of two random records, such that the expected matches are what the probabilities add up to.
+of two random records, such that the expected matches are what the probabilities add up to. There
+a field's u may be counted by the levels of another one (`u_given`): strangers of one age have often
+lost their families at one time, so that both agree is less than what each says by itself.
 
 Splink estimates; the weight of a pair is then the sum it would predict, log2 of λ's odds plus
 log2(m / u) of each field, taken from a table (a test holds it against Splink's own prediction).
@@ -25,7 +27,8 @@ log2(m / u) of each field, taken from a table (a test holds it against Splink's 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,7 +36,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from kinlink_linker.compare import NULL_LEVEL, Levels
-from kinlink_linker.model import LevelParameters, Model, PassModel, level_labels
+from kinlink_linker.model import GivenU, LevelParameters, Model, PassModel, level_labels
 from kinlink_linker.splink_database import (
     EM_CONVERGENCE,
     EM_ITERATIONS_MAX,
@@ -57,6 +60,8 @@ TRAINING_THREADS = 2
 # Half a pair a level: no level is impossible, and a rare one is not more certain than the sample
 # allows.
 PSEUDO_PAIRS = 0.5
+# A u by another field's level starts from the field's own u, as if so many pairs had shown that.
+GIVEN_PSEUDO_PAIRS = 50.0
 PROBABILITY_START = 0.3
 # Where nothing could be learnt: one in ten records of the smaller of two registries is assumed to
 # have a partner in the other. A pass's token alone is never taken as surer than the limit: records
@@ -102,6 +107,23 @@ def chance_agreement(schema: Schema, chance: Levels) -> dict[str, Floats]:
     }
 
 
+def given_agreement(schema: Schema, chance: Levels, u: Mapping[str, Floats]) -> dict[str, GivenU]:
+    """U of the fields that have `u_given`, by the other field's levels; each row sums to 1."""
+    places = {field.name: index for index, field in enumerate(schema.fields)}
+    found = {}
+    for index, field in enumerate(schema.fields):
+        if field.u_given is None:
+            continue
+        other = chance[:, places[field.u_given]]
+        rows = []
+        for level in range(len(schema.field(field.u_given).levels) + 1):
+            count = _counts(chance[other == level, index], len(u[field.name]))
+            drawn = count + GIVEN_PSEUDO_PAIRS * u[field.name]
+            rows.append(tuple((drawn / drawn.sum()).tolist()))
+        found[field.name] = GivenU(field.u_given, tuple(rows))
+    return found
+
+
 def warm_up() -> None:
     """Import Splink and what it brings, which takes seconds, before the first linkage needs it."""
     import splink.comparison_level_library
@@ -136,7 +158,8 @@ def train(
     """
     u = chance_agreement(schema, chance)
     if all_m_given(schema):
-        return _given_model(schema, levels_by_pass, u, couples)
+        given = given_agreement(schema, chance, u)
+        return _given_model(schema, levels_by_pass, u, given, couples)
     enough = [
         (each, _sample(levels_by_pass[each.id]))
         for each in schema.passes
@@ -184,6 +207,7 @@ def all_m_given(schema: Schema) -> bool:
 def score(schema: Schema, model: Model, pass_id: str, levels: Levels) -> Scores:
     """Score pairs of one pass."""
     trained = model.passes[pass_id]
+    places = {field.name: index for index, field in enumerate(schema.fields)}
     weight = np.full(len(levels), trained.prior_weight)
     for index, field in enumerate(schema.fields):
         parameters = trained.fields.get(field.name)
@@ -191,7 +215,14 @@ def score(schema: Schema, model: Model, pass_id: str, levels: Levels) -> Scores:
             continue
         table = np.zeros(256)
         table[: len(parameters)] = [level.weight for level in parameters]
-        weight += table[levels[:, index]]
+        given = trained.given.get(field.name)
+        if given is None:
+            weight += table[levels[:, index]]
+            continue
+        by_other = np.tile(table, (256, 1))
+        m = np.array([level.m for level in parameters])
+        by_other[: len(given.u), : len(parameters)] = np.log2(m / np.array(given.u))
+        weight += by_other[levels[:, places[given.field]], levels[:, index]]
     return Scores(weight, 1 / (1 + np.exp2(-np.clip(weight, -1000, 1000))))
 
 
@@ -199,6 +230,7 @@ def evidence(schema: Schema, model: Model, pass_id: str, levels: Levels) -> list
     """Explain one pair by its levels, (fields,); prior and weights add up to its match weight."""
     found = []
     trained = model.passes[pass_id]
+    level_of = dict(zip((field.name for field in schema.fields), levels.tolist(), strict=True))
     for index, field in enumerate(schema.fields):
         parameters = trained.fields.get(field.name)
         level = int(levels[index])
@@ -210,6 +242,9 @@ def evidence(schema: Schema, model: Model, pass_id: str, levels: Levels) -> list
             found.append(FieldEvidence(field.name, "missing", 0.0, 1.0, 1.0))
         else:
             held = parameters[level]
+            given = trained.given.get(field.name)
+            if given is not None and level_of[given.field] != NULL_LEVEL:
+                held = replace(held, u=given.u[level_of[given.field]][level])
             found.append(FieldEvidence(field.name, held.label, held.weight, held.m, held.u))
     return found
 
@@ -384,6 +419,7 @@ def _given_model(
     schema: Schema,
     levels_by_pass: Mapping[str, Levels],
     u: Mapping[str, Floats],
+    given: Mapping[str, GivenU],
     couples: Sequence[tuple[int, int]],
 ) -> Model:
     m = _average_m(schema, {})
@@ -392,7 +428,12 @@ def _given_model(
     def model(odds: float, iterations: int) -> Model:
         passes = {
             each.id: _pass_model(
-                schema, each, m, u, trained=min(_prior(each, m, u, odds), PROBABILITY_MAX)
+                schema,
+                each,
+                m,
+                u,
+                trained=min(_prior(each, m, u, odds), PROBABILITY_MAX),
+                given=given,
             )
             for each in schema.passes
         }
@@ -421,6 +462,7 @@ def _pass_model(
     u: Mapping[str, Floats],
     *,
     trained: _Trained | float,
+    given: Mapping[str, GivenU] = MappingProxyType({}),
 ) -> PassModel:
     """A pass's model by what was learnt of it, or with a prior where nothing was."""
     fields = {}
@@ -433,4 +475,9 @@ def _pass_model(
             for i, label in enumerate(level_labels(schema, field.name))
         )
     probability = trained.probability if isinstance(trained, _Trained) else trained
-    return PassModel(blocking_pass.id, probability, fields)
+    return PassModel(
+        blocking_pass.id,
+        probability,
+        fields,
+        {name: each for name, each in given.items() if name in fields},
+    )

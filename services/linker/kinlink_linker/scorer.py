@@ -72,9 +72,7 @@ class TableScorer(Scorer):
         self, schema: Schema, model: Model, pass_id: str, levels: Levels, floor: float
     ) -> Kept:
         """As `Scorer.score`."""
-        scores = score(schema, model, pass_id, levels)
-        rows = np.flatnonzero(scores.probability >= floor)
-        return Kept(rows, Scores(scores.weight[rows], scores.probability[rows]))
+        return _by_table(schema, model, pass_id, levels, floor)
 
 
 class SplinkScorer(Scorer):
@@ -83,8 +81,10 @@ class SplinkScorer(Scorer):
     def score(
         self, schema: Schema, model: Model, pass_id: str, levels: Levels, floor: float
     ) -> Kept:
-        """As `Scorer.score`."""
+        """As `Scorer.score`; what Splink cannot say, a u by another field's level, by table."""
         trained = model.passes[pass_id]
+        if trained.given:
+            return _by_table(schema, model, pass_id, levels, floor)
         index = [i for i, field in enumerate(schema.fields) if field.name in trained.fields]
         compared = []
         for i in index:
@@ -96,3 +96,9 @@ class SplinkScorer(Scorer):
             self.database, compared, levels[:, index], trained.probability, floor
         )
         return Kept(rows, Scores(weight, probability))
+
+
+def _by_table(schema: Schema, model: Model, pass_id: str, levels: Levels, floor: float) -> Kept:
+    scores = score(schema, model, pass_id, levels)
+    rows = np.flatnonzero(scores.probability >= floor)
+    return Kept(rows, Scores(scores.weight[rows], scores.probability[rows]))

@@ -350,6 +350,29 @@ def test_another_encoding_changes_the_fingerprint(old: str, new: str) -> None:
     assert other.fingerprint() != parse_schema(GOOD, source="test.yaml").fingerprint()
 
 
+REUNION = packaged_schema("reunion").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("u_given: born", "u_given: bone", "must name another field"),
+        ("u_given: born", "u_given: parted", "must name another field"),
+        ("u_given: born", "u_given: role", "must name another field"),
+        ("    m: [0.995, 0.005]", "    #", "needs `m` of every field; `sex` has none"),
+    ],
+)
+def test_a_u_by_another_field_is_checked(old: str, new: str, says: str) -> None:
+    with pytest.raises(SchemaError) as error:
+        parse_schema(REUNION.replace(old, new, 1), source="reunion.yaml")
+    assert any(says in str(fault) for fault in error.value.faults)
+
+
+def test_a_u_by_another_field_keeps_the_fingerprint() -> None:
+    without = parse_schema(REUNION.replace("    u_given: born", "    #"), source="reunion.yaml")
+    assert without.fingerprint() == parse_schema(REUNION, source="reunion.yaml").fingerprint()
+
+
 def test_fingerprints_move_only_on_purpose() -> None:
     """A failure means that offices with the new code refuse those with the old."""
     found = {

@@ -94,11 +94,16 @@ def test_m_that_the_schema_gives_is_kept_and_the_share_of_matches_still_learnt()
     assert abs(model.passes["names"].probability - 0.1) < 0.02
 
 
-def test_where_every_m_is_given_a_pair_weighs_the_same_in_every_pass() -> None:
+def with_every_m() -> str:
+    """The schema with what generates the pairs as m."""
     text = SCHEMA_TEXT
     for field, m in zip(SCHEMA.fields, M, strict=True):
         text = text.replace(f"{{name: {field.name}, ", f"{{name: {field.name}, m: {m.tolist()}, ")
-    schema = parse_schema(text, source="test")
+    return text
+
+
+def test_where_every_m_is_given_a_pair_weighs_the_same_in_every_pass() -> None:
+    schema = parse_schema(with_every_m(), source="test")
     assert score.all_m_given(schema)
     assert not score.all_m_given(SCHEMA)
     rng = np.random.default_rng(17)
@@ -117,6 +122,47 @@ def test_where_every_m_is_given_a_pair_weighs_the_same_in_every_pass() -> None:
     fixed = (M[0][0] / u["family"][0]) * (M[2][0] / u["dob"][0])
     assert model.passes["rare"].prior_weight == pytest.approx(np.log2(odds * fixed), abs=0.02)
     assert expected == pytest.approx(270, abs=15)
+
+
+def test_what_strangers_share_for_one_reason_counts_once() -> None:
+    text = with_every_m()
+    alone = parse_schema(text, source="test")
+    schema = parse_schema(
+        text.replace("{name: given, ", "{name: given, u_given: family, "), source="test"
+    )
+    rng = np.random.default_rng(23)
+
+    def strangers(count: int) -> Levels:
+        # Half of those whose family names agree have the same given name too.
+        found = draw(rng, count, U)
+        same = (found[:, 0] == 0) & (rng.random(count) < 0.5)
+        found[same, 1] = 0
+        return found
+
+    # Of twenty million pairs one in a thousand has one day of birth: those meet, and 300 matches.
+    chance, met = strangers(400_000), np.concatenate([draw(rng, 300, M), strangers(20_000)])
+    met[:, 2] = 0
+    expected = []
+    for each in (alone, schema):
+        model = score.train(each, {"part": met}, chance, ((4_472, 4_472),))
+        expected.append(score.score(each, model, "part", met).probability.sum())
+    # All 300 met here, and of matches only so many would.
+    matches = 300 * M[2][0]
+    assert expected[1] == pytest.approx(matches, rel=0.15)
+    assert expected[0] > 1.3 * matches
+    # Evidence adds up, shows u by the other field's level, and the field's own where that misses.
+    u = score.chance_agreement(schema, chance)["given"]
+    row = np.zeros(len(schema.fields), np.uint8)
+    for level, wanted in ((0, 0.5 + U[1][0] / 2), (NULL_LEVEL, u[0])):
+        row[0] = level
+        found = score.evidence(schema, model, "part", row)
+        assert found[1].u == pytest.approx(wanted, rel=0.1)
+        total = model.passes["part"].prior_weight + sum(each.weight for each in found)
+        assert score.score(schema, model, "part", row[None]).weight[0] == pytest.approx(total)
+    assert Model.from_json(model.to_json(), schema) == model
+    damaged = model.to_json().replace('"field": "family"', '"field": "other"')
+    with pytest.raises(InvalidInputError, match="not compared"):
+        Model.from_json(damaged, schema)
 
 
 def test_a_field_that_a_pass_ignores_weighs_nothing_there() -> None:

@@ -2,14 +2,26 @@
 
 Of the true case only what was public and says when and where is kept: the days of birth and loss,
 Xi'an, Sichuan, and what the tip of April 2020 said. Names are those of `case1988`, and the found
-man's altered date of birth is invented too; whatever else the notices could say is left empty.
+man's altered date of birth is invented too; whatever else the notices could say is left empty. His
+and the family's photographs are two vectors drawn as everybody's are (`faces`).
 """
 
 from __future__ import annotations
 
 from typing import Final
 
+import numpy as np
+
 from kinlink_local.case1988 import FAMILY_NOTICE, FOUND_PERSON
+from kinlink_local.reunion import assumptions as assumed
+from kinlink_local.reunion.children import stream
+from kinlink_local.reunion.faces import (
+    draw_again,
+    draw_strangers,
+    gap_class,
+    separations,
+    write_faces,
+)
 from kinlink_local.reunion.notices import COLUMNS, FOUND, SEEKING_CHILD, TIP, Notices
 
 SEEKING_ID: Final = "A61-REPLAY"
@@ -52,6 +64,25 @@ _TIP: Final = {
     "lost_place": "61",
     "found_place": "51",
 }
+
+# The child's last photograph at home, and the man's.
+CHILD_PHOTO_AGE: Final = 2
+MAN_PHOTO_AGE: Final = 33
+
+
+def replay_photographs(seed: int) -> tuple[dict[str, str], dict[str, str]]:
+    """Columns of a photograph of the child and of one of the man: `photo_age`, `face_…`."""
+    rng = stream(seed, "replay faces")
+    child = draw_strangers(rng, 1)
+    years = gap_class(np.array([CHILD_PHOTO_AGE]), np.array([MAN_PHOTO_AGE]))
+    man = draw_again(rng, child, separations()[years])
+    ages = (CHILD_PHOTO_AGE, MAN_PHOTO_AGE)
+    texts = (write_faces(child)[0], write_faces(man)[0])
+    one, other = (
+        {"photo_age": str(age), "face_model": assumed.FACE_MODEL, "face_embedding": text}
+        for age, text in zip(ages, texts, strict=True)
+    )
+    return one, other
 
 
 def replay_notices() -> tuple[Notices, Notices, Notices]:

@@ -116,6 +116,7 @@ def read_field(
         optional=keys.boolean(keys.optional("optional"), default=False),
         relation=relation,
         m=_m(keys, len(levels) + 1),
+        u_given=keys.text(keys.optional("u_given")) or None,
     )
     keys.optional("description")
     keys.finish()

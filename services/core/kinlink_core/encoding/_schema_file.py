@@ -107,6 +107,8 @@ def _schema(root: Item, log: FaultLog, *, fields_only: bool) -> Schema:
     pass_items = [] if fields_only else keys.entries(passes_item, PASSES_MAX, "passes")
     keys.finish()
     fields = _fields(field_items, log, fields_only=fields_only)
+    sides = _sides(sides_item, fields, keys)
+    _check_given(field_items, fields, sides, log)
     return Schema(
         name=name,
         fields=tuple(field for field in fields.values() if field is not None),
@@ -115,7 +117,7 @@ def _schema(root: Item, log: FaultLog, *, fields_only: bool) -> Schema:
         threshold_probability=threshold,
         disclosure_floor_probability=floor,
         description=description,
-        sides=_sides(sides_item, fields, keys),
+        sides=sides,
     )
 
 
@@ -147,6 +149,24 @@ def _fields(items: list[Item], log: FaultLog, *, fields_only: bool) -> _Fields:
             log.add(item.line, f"{item.path}.name", f"`{name}` is another field's name")
         fields.setdefault(name, field)
     return fields
+
+
+def _check_given(items: list[Item], fields: _Fields, sides: Sides | None, log: FaultLog) -> None:
+    """`u_given` names another scored field; it is for models of which no m is learnt."""
+    scored = {
+        name: field
+        for name, field in fields.items()
+        if field is not None and (sides is None or name != sides.field)
+    }
+    learnt = [name for name, field in scored.items() if field.m is None]
+    for item, (name, field) in zip(items, fields.items(), strict=False):
+        if field is None or field.u_given is None:
+            continue
+        at = f"{item.path}.u_given"
+        if field.u_given not in scored or field.u_given == name or name not in scored:
+            log.add(item.line, at, "must name another field that is scored")
+        elif learnt:
+            log.add(item.line, at, f"needs `m` of every field; `{learnt[0]}` has none")
 
 
 def _passes(items: list[Item], fields: _Fields, log: FaultLog) -> tuple[Pass, ...]:

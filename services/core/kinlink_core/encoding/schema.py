@@ -131,7 +131,8 @@ class Field:
     `entropy_bits` is what the field's author believes a value tells about a person: log2 of the
     number of about equally frequent values. Passes are refused by it (`PASS_ENTROPY_BITS_MIN`).
     `relation` is what a level set compares. `m` is how often each level holds among matches, the
-    last for none of them, where that is known before any pair is seen; training keeps it.
+    last for none of them, where that is known before any pair is seen; training keeps it. Among
+    strangers a field may depend on another one; its u is then counted by the levels of `u_given`.
     """
 
     name: str
@@ -144,6 +145,7 @@ class Field:
     optional: bool = False
     relation: Relation | None = None
     m: tuple[float, ...] | None = None
+    u_given: str | None = None
 
     @property
     def has_sketch(self) -> bool:
