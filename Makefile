@@ -16,7 +16,7 @@ PYTEST := $(BIN)/pytest --durations=10 $(PYTEST_FLAGS)
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
-demo: .venv/.run ## three registries, a linker and a gateway on this machine; Ctrl-C ends it
+demo: .venv/.run ## a search among invented notices, on this machine; Ctrl-C ends it
 	@end=; [ -t 1 ] || end=--exit; exec $(BIN)/kinlink demo $$end $(DEMO_FLAGS)
 
 test: .venv/.dev ## every test but the slow ones; installs their Debian packages where it may

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 STORIES: Final = ("child", "registers")
-RECORDS_DEFAULT: Final = {"child": 1_000, "registers": 2_000}
+RECORDS_DEFAULT: Final = {"child": 500, "registers": 2_000}
 SEED_DEFAULT: Final = 1988
 NOTICES_DEFAULT: Final = 5_000
 THRESHOLD_DEFAULT: Final = 0.5
@@ -65,7 +65,7 @@ def main() -> None:
 @click.option(
     "--records",
     type=int,
-    help="Of each side, or of each province.  [default: 1000; 2000 for registers]",
+    help="Of each side, or of each province.  [default: 500; 2000 for registers]",
 )
 @click.option("--seed", default=SEED_DEFAULT, show_default=True, help="Of the population.")
 @click.option("--plain", is_flag=True, help="Do without the key server.")
