@@ -55,4 +55,5 @@ ATTACKS: Final = (
     Attack("changes", ("X13",), once=True),
     Attack("curious", ("X14", "X15")),
     Attack("oracles", ("X16", "X17"), once=True),
+    Attack("notices", ("N1", "N2"), once=True),
 )

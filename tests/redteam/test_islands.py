@@ -11,7 +11,7 @@ from kinlink_core.encoding.encode import split_fixed
 from kinlink_core.encoding.schema import packaged_schema, parse_schema
 from kinlink_core.encoding.sieve import open_bits
 
-from redteam.attacks import categories, colluders, fingerprints, harvest, repeats
+from redteam.attacks import categories, colluders, fingerprints, harvest, notices, repeats
 from redteam.attacks.beliefs import Edges, beliefs
 from redteam.attacks.colourings import marginals
 from redteam.attacks.likeness import Items, claims
@@ -132,3 +132,16 @@ def test_invented_handles_show_an_island_s_bits_and_no_more(view: View) -> None:
         bits, seen = harvest._harvest(view, row, colluders.COLLUDER, rng, drawn_anew=anew)
         assert least <= seen.sum() <= most
         assert (bits[seen] == np.unpackbits(truth, axis=1)[0, seen]).all()
+
+
+def test_counts_that_no_other_value_has_single_it_out() -> None:
+    counts = np.array([[1, 0], [0, 1], [2, 0], [1, 0], [0, 0], [0, 0]])
+    assert notices.alone(counts).tolist() == [False, True, True, False, False, False]
+
+
+def test_published_notices_tell_more_of_tokens_of_one_field_and_levels_tell_blood_groups() -> None:
+    # A small quick run: what is read off islands is less than off single fields, and reported.
+    in_a_pass, in_any, blood = notices.run(SETTING)
+    assert 0 < in_a_pass.value < in_any.value < in_any.classical
+    # Who knows the families knows the groups; docs/explanation/privacy.md says so.
+    assert blood.value > 0.5
