@@ -422,12 +422,18 @@ def _pass_model(
     *,
     trained: _Trained | float,
 ) -> PassModel:
-    """A pass's model by what was learnt of it, or with a prior where nothing was."""
+    """A pass's model by what was learnt of it, or with a prior where nothing was.
+
+    Where a field's weight is bounded, u of its strongest levels is raised, never m lowered: a level
+    that a chance sample shows too seldom, or never, says no more than the bound.
+    """
     fields = {}
     for _, field in _compared(schema, blocking_pass):
         m, own_u = average[field.name], u[field.name]
         if isinstance(trained, _Trained):
             m, own_u = trained.m.get(field.name, m), trained.u.get(field.name, own_u)
+        if field.weight_max is not None:
+            own_u = np.maximum(own_u, m / 2**field.weight_max)
         fields[field.name] = tuple(
             LevelParameters(label, float(m[i]), float(own_u[i]))
             for i, label in enumerate(level_labels(schema, field.name))
