@@ -90,9 +90,7 @@ def _of_distance(field: Field, distance: Floats) -> Levels:
     return found
 
 
-def _by_angle(
-    field: Field, dimensions: int, values: list[str], left: Ints, right: Ints
-) -> Levels:
+def _by_angle(field: Field, dimensions: int, values: list[str], left: Ints, right: Ints) -> Levels:
     """Levels of the angle between vectors, as a share of π."""
     if not values:
         return np.full(len(left), len(field.levels), np.uint8)
@@ -145,6 +143,8 @@ def weights(schema: Schema, levels: Levels, u: Mapping[str, Floats]) -> Floats:
             continue
         table = np.zeros(256)
         bits = np.log2(np.array(field.m) / u[field.name])
-        table[: len(field.m)] = np.minimum(bits, np.inf if field.weight_max is None else field.weight_max)
+        table[: len(field.m)] = np.minimum(
+            bits, np.inf if field.weight_max is None else field.weight_max
+        )
         total += table[levels[:, index]]
     return total

@@ -239,7 +239,9 @@ def test_a_model_that_does_not_fit_is_refused_with_the_reason(
 
 
 def test_a_bounded_field_says_no_more_than_its_bound_and_the_others_all_they_know() -> None:
-    bounded = parse_schema(SCHEMA_TEXT.replace("name: dob,", "name: dob, weight_max: 3,"), source="t")
+    bounded = parse_schema(
+        SCHEMA_TEXT.replace("name: dob,", "name: dob, weight_max: 3,"), source="t"
+    )
     chance = draw(np.random.default_rng(5), 60_000, U)
     free, held = (score.train(each, {}, chance, RECORDS) for each in (SCHEMA, bounded))
     for name, model in held.passes.items():

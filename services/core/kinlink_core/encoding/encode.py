@@ -346,9 +346,7 @@ def _sketcher(field: Field, key: bytes) -> Sketcher | VectorSketcher:
     return Sketcher(key) if field.vector is None else VectorSketcher(key, field.vector.dimensions)
 
 
-def _factor(
-    field: Field, column: Column, sketcher: Sketcher | VectorSketcher | None
-) -> _Factored:
+def _factor(field: Field, column: Column, sketcher: Sketcher | VectorSketcher | None) -> _Factored:
     """Factor a column; without a sketcher its sketches are left out."""
     index: dict[str, int] = {}
     codes = np.fromiter(

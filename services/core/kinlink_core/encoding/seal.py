@@ -2,7 +2,8 @@
 
 A sketch has 256 bytes; a sealed field has 128 bits, one bit out of each two bytes, at positions, in
 an order and under a mask that are drawn for the pair (`prf`). Of a vector's 4,096 bits it has
-2,048, one out of each two. So the positions are distinct by construction, the two sides of a pair sample the same ones, and
+2,048, one out of each two. So the positions are distinct by construction, the two sides of a pair
+sample the same ones, and
 
     Hamming(sealed_l, sealed_r) = Hamming of the sampled bits of the two sketches,
 
@@ -54,7 +55,7 @@ _SAMPLE_DRAWN_BYTES = _CHOICE_BYTES + SAMPLE_BYTES
 # Of a vector every second bit of what is drawn chooses one bit of two.
 _VECTOR_CHOICE_BYTES = VECTOR_BITS // 8
 _VECTOR_DRAWN_BYTES = _VECTOR_CHOICE_BYTES + VECTOR_SAMPLE_BITS // 8
-_EVERY_SECOND_BIT = 0x55
+_EVERY_SECOND_BIT = np.uint8(0x55)
 # Two multipliers and two addends of 64 bits.
 _TAG_DRAWN_BYTES = 4 * TAG_BYTES
 
@@ -217,7 +218,7 @@ def _sealed_vectors(vectors: Bytes, seeds: Seeds) -> list[Bytes]:
 
 def _half(vectors: Bytes, choice: Bytes) -> Bytes:
     """One bit of each two; (n, 2048) zeros and ones."""
-    differing = (vectors ^ vectors >> 1) & choice & _EVERY_SECOND_BIT
+    differing = (vectors ^ vectors >> np.uint8(1)) & choice & _EVERY_SECOND_BIT
     return np.unpackbits(vectors ^ differing, axis=1)[:, 1::2]
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from kinlink_core.encoding.keys import MODE_PLAIN, Context, EpochSecret, KeySchedule
 from kinlink_core.encoding.encode import Encoder, split_fixed
+from kinlink_core.encoding.keys import MODE_PLAIN, Context, EpochSecret, KeySchedule
 from kinlink_core.encoding.normalize import join_columns, normalize_column
 from kinlink_core.encoding.schema import load_schema, packaged_schema
 from kinlink_core.encoding.sketch import hamming_fraction
@@ -18,7 +18,6 @@ from kinlink_local.reunion.columns import schema_columns
 from kinlink_local.reunion.notices import COLUMNS, Notices, write_csv
 from kinlink_local.reunion.photographs import (
     FACE_COLUMNS,
-    ProgressionError,
     load_progression,
 )
 
