@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kinlink_core.encoding import keys
 from kinlink_core.encoding.canary import canary_digest
+from kinlink_core.encoding.conformance import Epoch, differing, parts
 from kinlink_core.encoding.encode import Encoder, split_fixed
 from kinlink_core.encoding.normalize import normalize_column
 from kinlink_core.encoding.schema import (
@@ -262,6 +263,15 @@ def test_half_of_the_bits_are_sealed_each_once() -> None:
     assert (same == again).all()
 
 
+def test_a_registry_that_works_with_the_linker_reads_the_faces_sealed_towards_it() -> None:
+    """No promise is made here (docs/explanation/what-leaves-a-registry.md); this is how much."""
+    faces = strangers(FACES)
+    sketches = bits(VectorSketcher(KEY, SIZE).sketch(cells(faces)))[:, ::2]
+    signs, directions = 2.0 * sketches - 1, projection(KEY)[:, ::2].T.astype(float)
+    read = unit(np.linalg.lstsq(directions, signs.T, rcond=None)[0].T)
+    assert (read * faces).sum(axis=1).min() > 0.95
+
+
 def test_a_side_alone_and_a_pair_that_misses_a_face_are_noise() -> None:
     (face,) = cells(strangers(1))
     left, right = sealed([face] * FACES, [None] * FACES)
@@ -302,6 +312,13 @@ def test_the_canary_moves_with_the_model_and_with_the_key() -> None:
             schedule = keys.KeySchedule(CONTEXT, keys.EpochSecret("e1", secret))
             found.add(canary_digest(schema, schedule))
     assert len(found) == 4
+
+
+def test_registries_that_differ_in_a_model_learn_in_which_field() -> None:
+    epoch = Epoch("north", keys.EpochSecret("e1", KEY))
+    other = SCHEMA_TEXT.replace("model: model-1", "model: model-2", 1)
+    found = [parts(parse_schema(text, source="t"), epoch) for text in (SCHEMA_TEXT, other)]
+    assert differing(*found) == ["normalise/face"]
 
 
 def test_the_fingerprint_holds_the_model_and_not_the_largest_weight() -> None:
