@@ -219,7 +219,7 @@ def _sealed_vectors(vectors: Bytes, seeds: Seeds) -> list[Bytes]:
 def _half(vectors: Bytes, choice: Bytes) -> Bytes:
     """One bit of each two; (n, 2048) zeros and ones."""
     differing = (vectors ^ vectors >> np.uint8(1)) & choice & _EVERY_SECOND_BIT
-    return np.unpackbits(vectors ^ differing, axis=1)[:, 1::2]
+    return np.ascontiguousarray(np.unpackbits(vectors ^ differing, axis=1)[:, 1::2])
 
 
 def _sample(sketches: Bytes, nibbles: Bytes) -> Bytes:
