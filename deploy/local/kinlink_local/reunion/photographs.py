@@ -89,6 +89,8 @@ def face_columns(
     found = dict.fromkeys(FACE_COLUMNS, "")
     model, embedding = cells["face_model"], cells["face_embedding"]
     age = float(cells["photo_age"]) if cells["photo_age"] else None
+    if age is not None and not 0 <= age < inf:
+        raise ValueError("an age is a number of years")
     if not model or not embedding or (age is None and not seeks):
         return found
     for each in GAP_CLASSES:
@@ -112,6 +114,8 @@ def _aged(embedding: str, age: float | None, usual: float, progress: Progression
     try:
         read = np.frombuffer(base64.b64decode(embedding, validate=True), _HALF).astype(np.float64)
     except (binascii.Error, ValueError):
+        return embedding
+    if not np.isfinite(read).all() or not read.any():
         return embedding
     length = np.linalg.norm(read)
     try:

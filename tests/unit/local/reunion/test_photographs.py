@@ -174,6 +174,14 @@ def test_a_plug_in_that_fails_ends_the_command_and_no_value_is_said(
     assert f"{face()[0]:.3f}" not in done.output
 
 
-def test_what_is_no_embedding_passes_by_the_plug_in() -> None:
-    found = told(notice("found", "not base64", "30"), grow)
-    assert found == {"face_far": "synthetic-128 not base64"}
+@pytest.mark.parametrize(
+    "cell", ["not base64", "AAA=", written(np.zeros(SIZE)), written(np.full(SIZE, np.nan))]
+)
+def test_what_is_no_embedding_passes_by_the_plug_in(cell: str) -> None:
+    assert told(notice("found", cell, "30"), grow) == {"face_far": f"synthetic-128 {cell}"}
+
+
+@pytest.mark.parametrize("age", ["nan", "inf", "-3", "five"])
+def test_an_age_that_is_none_is_a_fault_of_its_notice(age: str) -> None:
+    with pytest.raises(ValueError, match="notice 1 has a date, number"):
+        told(notice("found", written(face()), age))
