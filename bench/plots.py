@@ -92,6 +92,7 @@ def reunion(result: Result) -> str:
         if each["linker"] in REUNION_SHOWN:
             recall = each["median"][1]
             label = f"{REUNION_SHOWN[each['linker']]}: {each['regime']}, {each['notices']:,}"
+            label += ", with faces" if each.get("photos") else ""
             rows.append((label, recall, f"{recall:.3f}"))
     return bars("Search for missing children: the child is among the first ten", rows)
 

@@ -1,7 +1,7 @@
 """A search for missing children as a rehearsal, beside what is the best that its notices allow.
 
     python bench/reunion.py [--notices 1000] [--seeds 6 7 8 9 10] [--regimes hard informative]
-                            [--registries 2] [--out DIR] [--json FILE]
+                            [--photos 0 0.6] [--registries 2] [--out DIR] [--json FILE]
 
 Synthetic notices become registries of one side each; `kinlink rehearse` links them with
 `reunion.yaml`. For every family whose child is on the other side the rank of that child among its
@@ -10,8 +10,12 @@ candidates is taken by match weight, ties count half; a child that is no candida
 To see ranks below the schema's disclosure floor, the rehearsal runs with a floor of 0. What the
 floor takes away is counted: `kinlink` ends its lists at the schema's floor, `kinlink, no floor`
 does not. Beside them, on the same pairs: the same levels and m in plain, and the ideal linker; and
-on all pairs the ideal linker (demographics, no faces), fixed weights, and an exact join. Seeds 1 to
-5 are for tuning.
+on all pairs the ideal linker, fixed weights, and an exact join. Seeds 1 to 5 are for tuning.
+
+`--photos` is the share of families that have a photograph; without any it is a search by
+demographics, on notices that are the same in all else. Scores of faces are simulated
+(docs/explanation/population.md), so what they add is a yardstick and no claim. In plain faces are
+compared by the levels of their angles.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ import re
 import tempfile
 import time
 from dataclasses import astuple, dataclass, fields, replace
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,14 +33,15 @@ import duckdb
 import numpy as np
 from harness import environment, rehearse, write_json
 from kinlink_core.encoding.schema import load_schema, packaged_schema
-from kinlink_local.reunion.assumptions import REGIMES
+from kinlink_linker.score import score, train
+from kinlink_local.reunion.assumptions import PHOTO_SHARE, REGIMES
 from kinlink_local.reunion.baselines import ExactJoin, FixedWeights
 from kinlink_local.reunion.columns import schema_columns
 from kinlink_local.reunion.ideal import IdealLinker
+from kinlink_local.reunion.offline import canonical_columns, encoder_of
 from kinlink_local.reunion.population import Config, Population, make_population, write_population
 from kinlink_local.reunion.ranking import BLOCK_ROWS, ranks, recall
-from reunion_levels import PlainComparison, shares, weights
-from reunion_passes import canonical_columns, encoder_of
+from reunion_levels import PlainComparison
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,10 +55,10 @@ SIZES: Final = (1_000,)
 REGISTRIES: Final = 2
 FLOOR: Final = re.compile(r"^disclosure_floor_probability: .*$", re.MULTILINE)
 BINS: Final = 10
-BURDEN_RECALL: Final = 0.5
+BURDEN_RECALLS: Final = (0.5, 0.6)
 # Of most candidates it is only said that they are unlikely; calibration is also told without them.
 LIKELY: Final = 0.01
-CHANCE_PAIRS: Final = 50_000
+CHANCE_PAIRS: Final = 250_000
 
 
 @dataclass(frozen=True)
@@ -73,9 +79,9 @@ class Scored:
         return Scored(*(getattr(self, each.name)[some] for each in fields(self)))
 
 
-def measure(regime: str, notices: int, seed: int, registries: int, folder: Path) -> dict[str, Any]:
+def measure(config: Config, registries: int, folder: Path) -> dict[str, Any]:
     """One population, linked and judged."""
-    population = make_population(Config(seed, notices, regime))
+    population = make_population(config)
     write_population(population, folder / "notices", registries=registries)
     path = folder / "reunion.yaml"
     text = packaged_schema("reunion").read_text("utf-8")
@@ -88,9 +94,10 @@ def measure(regime: str, notices: int, seed: int, registries: int, folder: Path)
     pairs = read_pairs(folder / "out" / "pairs.parquet", population)
     floor = load_schema(packaged_schema("reunion")).disclosure_floor_probability
     return {
-        "regime": regime,
-        "notices": notices,
-        "seed": seed,
+        "regime": config.regime,
+        "notices": config.notices,
+        "photos": config.photos,
+        "seed": config.seed,
         **judge(population.partner, pairs, floor),
         "recall": recalls(population, pairs, floor),
         "seconds": seconds,
@@ -137,7 +144,9 @@ def judge(partner: Ints, pairs: Scored, floor: float) -> dict[str, Any]:
         "ece": expected_calibration_error(probability, right),
         "ece_likely": expected_calibration_error(probability[likely], right[likely]),
         "brier": float(((probability - right) ** 2).mean()) if len(right) else 0.0,
-        "false_leads_per_true": burden(pairs.weight, right, true),
+        "false_leads_per_true": {
+            str(recall_): burden(pairs.weight, right, true, recall_) for recall_ in BURDEN_RECALLS
+        },
     }
 
 
@@ -150,11 +159,11 @@ def expected_calibration_error(probability: Floats, right: Bools) -> float:
     return float(np.abs(expected - np.bincount(bins, right, BINS)).sum() / len(right))
 
 
-def burden(weight: Floats, right: Bools, true: int) -> float | None:
-    """False pairs a true one, best first, until half of all true pairs are found; None if never."""
+def burden(weight: Floats, right: Bools, true: int, share: float) -> float | None:
+    """False pairs a true one, best first, until a share of all true pairs is found; or None."""
     order = np.argsort(-weight, kind="stable")
     hits = np.cumsum(right[order])
-    enough = np.searchsorted(hits, BURDEN_RECALL * true)
+    enough = np.searchsorted(hits, share * true)
     if enough >= len(hits):
         return None
     return float((enough + 1 - hits[enough]) / hits[enough])
@@ -171,7 +180,7 @@ def recalls(population: Population, pairs: Scored, floor: float) -> dict[str, tu
         "kinlink, no floor": ranks_of_pairs(pairs, partner),
         "in plain, same pairs": ranks_of_pairs(in_plain, partner),
         "ideal, same pairs": ranks_of_pairs(by_ideal, partner),
-        "ideal": ranks(ideal.scores, partner),
+        "ideal": ranks(lambda rows: ideal.scores(rows) + ideal.face_scores(rows), partner),
         "fixed weights": ranks(FixedWeights(family, found).scores, partner),
         "exact join": ranks(ExactJoin(family, found).scores, partner),
     }
@@ -192,7 +201,7 @@ def ranks_of_pairs(pairs: Scored, partner: Ints) -> Floats:
 
 
 def plain_weights(population: Population, pairs: Scored) -> Floats:
-    """Sums of the schema's m over u, of the levels of plain values."""
+    """The linker's own weights, of the levels of plain values."""
     schema = load_schema(packaged_schema("reunion"))
     number = population.config.notices
     columns = canonical_columns(
@@ -200,8 +209,11 @@ def plain_weights(population: Population, pairs: Scored) -> Floats:
     )
     compared = PlainComparison(schema, encoder_of(schema), columns, number)
     strangers = np.random.default_rng(population.config.seed).integers(0, number, (2, CHANCE_PAIRS))
-    u = shares(schema, compared.levels(*strangers))
-    return weights(schema, compared.levels(pairs.family, pairs.found), u)
+    met = compared.levels(pairs.family, pairs.found)
+    # All m are given, so a pair weighs the same in whichever pass it meets.
+    name = schema.passes[0].id
+    model = train(schema, {name: met}, compared.levels(*strangers), [(number, number)])
+    return score(schema, model, name, met).weight
 
 
 def ideal_weights(ideal: IdealLinker, pairs: Scored) -> Floats:
@@ -211,7 +223,7 @@ def ideal_weights(ideal: IdealLinker, pairs: Scored) -> Floats:
     rows = np.unique(family)
     for start in range(0, len(rows), BLOCK_ROWS):
         block = rows[start : start + BLOCK_ROWS]
-        scores = ideal.scores(block)
+        scores = ideal.scores(block) + ideal.face_scores(block)
         here = np.flatnonzero((family >= block[0]) & (family <= block[-1]))
         weight[here] = scores[np.searchsorted(block, family[here]), found[here]]
     return weight
@@ -220,15 +232,15 @@ def ideal_weights(ideal: IdealLinker, pairs: Scored) -> Floats:
 def summarise(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Median, least and most over seeds by regime, size and figure."""
     rows = []
-    for regime, notices in dict.fromkeys((run["regime"], run["notices"]) for run in runs):
-        some = [run for run in runs if (run["regime"], run["notices"]) == (regime, notices)]
+    named = ("regime", "notices", "photos")
+    for of in dict.fromkeys(tuple(run[name] for name in named) for run in runs):
+        some = [run for run in runs if tuple(run[name] for name in named) == of]
         figures = {name: [run["recall"][name] for run in some] for name in some[0]["recall"]}
         for name, values in figures.items():
             table = np.array(values)
             rows.append(
                 {
-                    "regime": regime,
-                    "notices": notices,
+                    **dict(zip(named, of, strict=True)),
                     "linker": name,
                     "median": np.median(table, axis=0).round(3).tolist(),
                     "least": table.min(axis=0).round(3).tolist(),
@@ -240,16 +252,22 @@ def summarise(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def show(run: dict[str, Any]) -> None:
     """Print one run."""
-    print(f"# {run['regime']}, {run['notices']} a side, seed {run['seed']}")
+    print(
+        f"# {run['regime']}, {run['notices']} a side, seed {run['seed']},"
+        f" photographs {run['photos']:.0%}"
+    )
     for name, values in run["recall"].items():
         print(f"{name:22}" + "".join(f"{value:8.3f}" for value in values))
-    leads = run["false_leads_per_true"]
+    leads = "  ".join(
+        f"{'–' if found is None else f'{found:.1f}'} at recall {share}"
+        for share, found in run["false_leads_per_true"].items()
+    )
     print(
         f"completeness {run['pair_completeness']:.3f} ({run['listed_completeness']:.3f} listed)"
         f"  reduction {run['reduction']:.4f}  pairs {run['pairs']} ({run['listed_pairs']} listed)\n"
         f"ECE {run['ece']:.4f} (likely {run['ece_likely']:.3f})  Brier {run['brier']:.5f}"
         f"  expected matches {run['expected_matches']:.0f} of {run['true_pairs']}"
-        f"  false leads a true one at recall .5: {'–' if leads is None else f'{leads:.1f}'}"
+        f"  false leads a true one: {leads}"
         f"  {run['seconds']:.0f} s",
         flush=True,
     )
@@ -261,20 +279,21 @@ def main() -> None:
     parser.add_argument("--notices", type=int, nargs="+", default=SIZES)
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--regimes", nargs="+", default=[*REGIMES])
+    parser.add_argument("--photos", type=float, nargs="+", default=(0.0, PHOTO_SHARE))
     parser.add_argument("--registries", type=int, default=REGISTRIES, help="of each side")
     parser.add_argument("--out", type=Path, help="keep notices and results here")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     runs = []
     with tempfile.TemporaryDirectory(prefix="kinlink-reunion-") as scratch:
-        for regime in options.regimes:
-            for notices in options.notices:
-                for seed in options.seeds:
-                    folder = (options.out or Path(scratch)) / f"{regime}-{notices}-{seed}"
-                    folder.mkdir(parents=True)
-                    run = measure(regime, notices, seed, options.registries, folder)
-                    show(run)
-                    runs.append(run)
+        wanted = product(options.regimes, options.notices, options.photos, options.seeds)
+        for regime, notices, photos, seed in wanted:
+            config = Config(seed, notices, regime, photos=photos)
+            folder = (options.out or Path(scratch)) / f"{regime}-{notices}-{photos}-{seed}"
+            folder.mkdir(parents=True)
+            run = measure(config, options.registries, folder)
+            show(run)
+            runs.append(run)
     result = {"bench": "reunion", **environment(), "runs": runs, "summary": summarise(runs)}
     write_json(options.json, result)
 

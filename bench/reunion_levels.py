@@ -1,7 +1,7 @@
 """The comparison levels of pairs of plain records, as the linker would find them on sealed ones.
 
-The same level sets and thresholds, without seals, samples of bits or registries: what is lost
-between this and a linkage is what the protocol costs.
+The same level sets and thresholds, without seals, samples of bits or registries, and for vectors
+without sketches: what is lost between this and a linkage is what the protocol costs.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from kinlink_core.encoding.encode import split_fixed
+from kinlink_core.encoding.vectors import vectors_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     Column = Sequence[str | None]
 
 NULL_LEVEL: Final = 255
-_PSEUDO_PAIRS: Final = 0.5
+_PAIRS_AT_ONCE: Final = 100_000
 
 
 class PlainComparison:
@@ -64,7 +65,9 @@ class PlainComparison:
         codes = np.array([numbers.setdefault(value, len(numbers) - 1) for value in column])
         values = [value for value in numbers if value is not None]
         missing = (codes[left] < 0) | (codes[right] < 0)
-        if field.has_sketch:
+        if field.vector is not None:
+            found = _by_angle(field, field.vector.dimensions, values, codes[left], codes[right])
+        elif field.has_sketch:
             found = self._by_distance(field, left, right)
         elif field.relation is None:
             found = np.where(codes[left] == codes[right], 0, 1).astype(np.uint8)
@@ -77,9 +80,26 @@ class PlainComparison:
         sketches = self._sketches[field.name]
         differing = np.bitwise_count(sketches[left] ^ sketches[right]).sum(axis=1)
         distance = differing / (8 * sketches.shape[1])
-        bounds = [level.max_distance or 0.0 for level in field.levels]
-        found: Levels = np.searchsorted(np.array(bounds), distance).astype(np.uint8)
-        return found
+        return _of_distance(field, distance)
+
+
+def _of_distance(field: Field, distance: Floats) -> Levels:
+    bounds = [level.max_distance or 0.0 for level in field.levels]
+    found: Levels = np.searchsorted(np.array(bounds), distance).astype(np.uint8)
+    return found
+
+
+def _by_angle(field: Field, dimensions: int, values: list[str], left: Ints, right: Ints) -> Levels:
+    """Levels of the angle between vectors, as a share of π."""
+    if not values:
+        return np.full(len(left), len(field.levels), np.uint8)
+    vectors = vectors_of(values, dimensions)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    cosine = np.empty(len(left))
+    for start in range(0, len(left), _PAIRS_AT_ONCE):
+        some = slice(start, start + _PAIRS_AT_ONCE)
+        cosine[some] = (vectors[left[some]] * vectors[right[some]]).sum(axis=1)
+    return _of_distance(field, np.arccos(np.clip(cosine, -1, 1)) / np.pi)
 
 
 def _by_slots(field: Field, values: list[str], left: Ints, right: Ints) -> Levels:
@@ -102,25 +122,3 @@ def _by_slots(field: Field, values: list[str], left: Ints, right: Ints) -> Level
                 found[index] = number
                 break
     return found[inverse]
-
-
-def shares(schema: Schema, levels: Levels) -> dict[str, Floats]:
-    """How often each level of each field holds, where neither side misses the field."""
-    found = {}
-    for index, field in enumerate(schema.fields):
-        known = levels[levels[:, index] != NULL_LEVEL, index]
-        count = np.bincount(known, minlength=len(field.levels) + 1) + _PSEUDO_PAIRS
-        found[field.name] = count / count.sum()
-    return found
-
-
-def weights(schema: Schema, levels: Levels, u: Mapping[str, Floats]) -> Floats:
-    """Sum of log2(m / u) with the schema's own m; (n,)."""
-    total = np.zeros(len(levels))
-    for index, field in enumerate(schema.fields):
-        if field.m is None:
-            continue
-        table = np.zeros(256)
-        table[: len(field.m)] = np.log2(np.array(field.m) / u[field.name])
-        total += table[levels[:, index]]
-    return total

@@ -19,13 +19,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from kinlink_core.encoding.encode import Encoder
-from kinlink_core.encoding.keys import MODE_PLAIN, Context, EpochSecret, KeySchedule
-from kinlink_core.encoding.normalize import join_columns, normalize_column
 from kinlink_core.encoding.schema import Schema, load_schema, packaged_schema
 from kinlink_local.reunion.assumptions import REGIMES
-from kinlink_local.reunion.columns import Columns, schema_columns
+from kinlink_local.reunion.columns import schema_columns
 from kinlink_local.reunion.ideal import IdealLinker
+from kinlink_local.reunion.offline import canonical_columns, encoder_of
 from kinlink_local.reunion.population import Config, Population, make_population
 from kinlink_local.reunion.ranking import ranks
 
@@ -37,7 +35,6 @@ if TYPE_CHECKING:
 
 SEEDS = (1, 2, 3, 4, 5)
 SIZES = (1_000,)
-EPOCH = "bench"
 
 
 @dataclass(frozen=True)
@@ -68,23 +65,6 @@ class Study:
     def ratio(self) -> float:
         """Completeness as a share of the ideal linker's recall with as many pairs."""
         return self.completeness / self.ideal
-
-
-def encoder_of(schema: Schema) -> Encoder:
-    """An encoder under a secret of nothing but zeros, so that LSH tables stay the same."""
-    context = Context(MODE_PLAIN, EPOCH, EPOCH, schema.fingerprint())
-    return Encoder(schema, KeySchedule(context, EpochSecret(EPOCH, bytes(32))))
-
-
-def canonical_columns(
-    schema: Schema, family: Columns, found: Columns
-) -> dict[str, list[str | None]]:
-    """Canonical values of both sides by field, the families' first."""
-    raw = {name: [cell or None for cell in (*family[name], *found[name])] for name in family}
-    return {
-        field.name: normalize_column(field, join_columns(field, raw)).values
-        for field in schema.fields
-    }
 
 
 def pairs_of_pass(inputs: PassInputs, families: int, cap: int) -> tuple[Ints, float]:

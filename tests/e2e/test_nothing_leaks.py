@@ -7,6 +7,7 @@ same places with something planted in them, to show that it would have found it.
 
 from __future__ import annotations
 
+import base64
 import shutil
 import time
 from dataclasses import dataclass
@@ -16,12 +17,12 @@ from typing import TYPE_CHECKING
 import duckdb
 import numpy as np
 import pytest
-from e2e.watched import SCHEMA, Watched, watched_federation
+from e2e.watched import DEMO_SCHEMA, Watched, watched_federation
 from kinlink.registry.v1 import registry_pb2 as pb
 from kinlink_core.encoding.normalize import join_columns, normalize_column
 from kinlink_core.encoding.record_tags import SEALED_TAG_BYTES
-from kinlink_core.encoding.schema import load_schema
-from kinlink_core.encoding.seal import SAMPLE_BYTES
+from kinlink_core.encoding.schema import VECTOR_SAMPLE_BITS, load_schema
+from kinlink_core.encoding.seal import PRESENCE_TAG_BYTES, SAMPLE_BYTES
 from kinlink_local.clerk import COLUMNS
 from kinlink_local.federation import KEY_SERVER_NAME
 from kinlink_local.running import link
@@ -63,7 +64,7 @@ class Scene:
     @cached_property
     def values(self) -> set[bytes]:
         """Every value and record id of every registry, as written and as normalised."""
-        schema = load_schema(SCHEMA)
+        schema = load_schema(DEMO_SCHEMA)
         texts: set[str] = set()
         for records in self.watched.population.records.values():
             texts.update(record.record_id for record in records)
@@ -74,7 +75,17 @@ class Scene:
             for field in schema.fields:
                 canonical = normalize_column(field, join_columns(field, columns)).values
                 texts.update(value for value in canonical if value)
-        return searchable(texts)
+        return searchable(texts) | self.faces
+
+    @cached_property
+    def faces(self) -> set[bytes]:
+        """Every face as its cell has it, as the numbers in there, and as wider numbers."""
+        found: set[bytes] = set()
+        for cell in self.watched.faces:
+            half = np.frombuffer(base64.b64decode(cell), "<f2")
+            found.add(cell.encode())
+            found |= {half.astype(kind).tobytes()[4:36] for kind in ("<f2", "<f4", "<f8")}
+        return found
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +149,7 @@ def sealed_rows(watched: Watched) -> set[bytes]:
     for content in record.of("StreamSealedPairs"):
         columns = pb.StreamSealedPairsResponse.FromString(content).columns
         for packed in (field.sketch for field in columns.fields):
+            # Of a sealed face 16 bytes tell it as well.
             found |= {packed[i : i + SAMPLE_BYTES] for i in range(0, len(packed), SAMPLE_BYTES)}
     for content in record.of("StreamSieve"):
         columns = pb.StreamSieveResponse.FromString(content).columns
@@ -205,6 +217,28 @@ def test_no_message_holds_a_value_or_a_record_id(scene: Scene) -> None:
     messages = scene.watched.federation.record.messages
     leaking = [each for each in messages if seeker.found_in(each.content)]
     assert not leaking, f"{leaking[0].registry} {leaking[0].method}"
+
+
+def test_faces_were_sealed_and_are_among_what_is_looked_for(scene: Scene) -> None:
+    sealed = [
+        pb.StreamSealedPairsResponse.FromString(content).columns.fields
+        for content in scene.watched.federation.record.of("StreamSealedPairs")
+    ]
+    widths = {
+        len(fields[-1].sketch) // (len(fields[-1].presence) // PRESENCE_TAG_BYTES)
+        for fields in sealed
+        if fields and fields[-1].presence
+    }
+    assert widths == {VECTOR_SAMPLE_BITS // 8}
+    assert len(scene.faces) == 4 * len(scene.watched.faces) > 4 * RECORDS
+
+
+@pytest.mark.parametrize("kind", ["<f2", "<f4", "<f8"])
+def test_the_search_finds_a_face_that_is_planted(scene: Scene, kind: str) -> None:
+    cell = scene.watched.faces[-1]
+    numbers = np.frombuffer(base64.b64decode(cell), "<f2").astype(kind).tobytes()
+    seeker = Seeker(scene.values)
+    assert len(seeker.found_in(b"before" + numbers + cell.encode())) == 2
 
 
 def test_the_search_of_messages_finds_what_is_planted(scene: Scene) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import csv
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from e2e.relay import Proxy, Record, Wire
 from kinlink_core.runtime.identity import Role
 from kinlink_core.runtime.tls import TlsFiles
@@ -29,14 +32,25 @@ ENVIRONMENT = {
     "KINLINK_LINKER_POLICY__SYNC_SECONDS": "1",
     "KINLINK_LINKER_POLICY__IDLE_SECONDS": "20",
 }
-SCHEMA = Path(str(files("kinlink_local").joinpath("data/demo.yaml")))
+DEMO_SCHEMA = Path(str(files("kinlink_local").joinpath("data/demo.yaml")))
+# The demo's people get a face each, so that vectors are among what is watched.
+FACE_DIMENSIONS = 128
+FACE_FIELD = f"""
+  - name: face
+    kind: vector
+    columns: [face_model, face]
+    model: watched-1
+    dimensions: {FACE_DIMENSIONS}
+    levels: [{{label: near, max_distance: 0.4}}]
+    weight_max: 8
+"""
 
 
 class WatchedFederation(Federation):
     """Puts a wire and a proxy before every registry."""
 
     def __init__(self, root: Path, supervisor: Supervisor) -> None:
-        super().__init__(root, "watched", SCHEMA, supervisor)
+        super().__init__(root, "watched", with_faces(root.parent / "watched.yaml"), supervisor)
         self.record = Record()
         self.proxies: dict[str, Proxy] = {}
         self.wires: dict[str, Wire] = {}
@@ -63,6 +77,7 @@ class Watched:
     federation: WatchedFederation
     supervisor: Supervisor
     population: Population
+    faces: list[str]  # as the registries' files have them
     started: Started
     client: LinkerClient
     stopwatch: Stopwatch
@@ -75,6 +90,7 @@ def watched_federation(
     """Start three registries, and a linker that reaches them through wires and proxies."""
     population = make_population(records, seed)
     paths = population.write(folder / "data")
+    faces = [face for path in paths.values() for face in add_faces(path)]
     stopwatch = Stopwatch()
     with Supervisor(ENVIRONMENT) as supervisor:
         federation = WatchedFederation(folder / "federation", supervisor)
@@ -88,6 +104,30 @@ def watched_federation(
                 with_key_server=key_server,
             )
             with LinkerClient(started.linker.api, started.operator) as client:
-                yield Watched(federation, supervisor, population, started, client, stopwatch)
+                yield Watched(federation, supervisor, population, faces, started, client, stopwatch)
         finally:
             federation.stop()
+
+
+def with_faces(path: Path) -> Path:
+    """Write the demo's schema with one more field."""
+    head, passes = DEMO_SCHEMA.read_text("utf-8").split("\npasses:")
+    path.write_text(f"{head}{FACE_FIELD}\npasses:{passes}", "utf-8")
+    return path
+
+
+def add_faces(path: Path) -> list[str]:
+    """Give every record of a registry's file a face of its own; the cells."""
+    with path.open(newline="", encoding="utf-8") as file:
+        header, *lines = csv.reader(file)
+    drawn = np.random.default_rng(sum(path.stem.encode())).normal(
+        size=(len(lines), FACE_DIMENSIONS)
+    )
+    drawn /= np.linalg.norm(drawn, axis=1, keepdims=True)
+    faces = [base64.b64encode(row.tobytes()).decode() for row in drawn.astype("<f2")]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow([*header, "face_model", "face"])
+        for line, face in zip(lines, faces, strict=True):
+            writer.writerow([*line, "watched-1", face])
+    return faces

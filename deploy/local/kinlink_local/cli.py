@@ -223,19 +223,27 @@ def population(  # noqa: PLR0917 - click passes options by name
     required=True,
     help="CSV file to write.",
 )
-def columns(notices: tuple[Path, ...], out: Path) -> None:
+@click.option(
+    "--age-progression",
+    metavar="NAME",
+    help="A plug-in that ages faces: an installed one, or module:function.  [default: none]",
+)
+def columns(notices: tuple[Path, ...], out: Path, age_progression: str | None) -> None:
     """Make the columns that the schema `reunion` compares from NOTICES.
 
     NOTICES are CSV, or JSON lines where a name ends in .jsonl. Dates become possible days, names
-    become sounds. An office ingests what is written; it is no less personal than the notices.
+    become sounds, photographs are told by how old they are. An office ingests what is written; it
+    is no less personal than the notices.
     """
     from kinlink_local.reunion.columns import schema_columns, write_columns
     from kinlink_local.reunion.notices import join, read_csv, read_jsonl, size
+    from kinlink_local.reunion.photographs import ProgressionError, load_progression
 
     try:
+        progress = load_progression(age_progression) if age_progression else None
         read = join([(read_jsonl if p.suffix == ".jsonl" else read_csv)(p) for p in notices])
-        write_columns(out, schema_columns(read))
-    except (ValueError, OSError) as error:
+        write_columns(out, schema_columns(read, progress))
+    except (ValueError, OSError, ProgressionError) as error:
         raise BadInputError([str(error)]) from error
     click.echo(f"{size(read)} notices: {out}")
 

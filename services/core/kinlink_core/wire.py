@@ -50,7 +50,6 @@ from kinlink_core._streams import frames, read_stream, write_stream
 from kinlink_core.encoding.record_tags import SEALED_TAG_BYTES
 from kinlink_core.encoding.seal import (
     PRESENCE_TAG_BYTES,
-    SAMPLE_BYTES,
     TAG_BYTES,
     SealedBatch,
     SealedColumn,
@@ -97,7 +96,6 @@ __all__ = [
 
 SEALED_TAG: Final = Kind("u1", SEALED_TAG_BYTES)
 PRESENCE: Final = Kind("u1", PRESENCE_TAG_BYTES)
-SKETCH: Final = Kind("u1", SAMPLE_BYTES)
 DISTANCE_TAGS: Final = Kind("<u4", SIEVE_BITS)
 
 
@@ -356,8 +354,8 @@ class SealedRows:
 def _sealed_kinds(field: Field) -> dict[str, Kind]:
     """The columns that a sealed field has."""
     kinds = {"presence": PRESENCE}
-    if field.has_sketch:
-        kinds["sketch"] = SKETCH
+    if field.sample_bytes:
+        kinds["sketch"] = Kind("u1", field.sample_bytes)
     if field.tags:
         kinds["tags"] = Kind("u1", TAG_BYTES * len(field.tags))
     return kinds

@@ -108,7 +108,10 @@ def chance_agreement(schema: Schema, chance: Levels) -> dict[str, Floats]:
 
 
 def given_agreement(schema: Schema, chance: Levels, u: Mapping[str, Floats]) -> dict[str, GivenU]:
-    """U of the fields that have `u_given`, by the other field's levels; each row sums to 1."""
+    """U of the fields that have `u_given`, by the other field's levels.
+
+    Each row sums to 1, or to more where `weight_max` raises it.
+    """
     places = {field.name: index for index, field in enumerate(schema.fields)}
     found = {}
     for index, field in enumerate(schema.fields):
@@ -119,7 +122,7 @@ def given_agreement(schema: Schema, chance: Levels, u: Mapping[str, Floats]) -> 
         for level in range(len(schema.field(field.u_given).levels) + 1):
             count = _counts(chance[other == level, index], len(u[field.name]))
             drawn = count + GIVEN_PSEUDO_PAIRS * u[field.name]
-            rows.append(tuple((drawn / drawn.sum()).tolist()))
+            rows.append(tuple(_bounded(field, np.array(field.m), drawn / drawn.sum()).tolist()))
         found[field.name] = GivenU(field.u_given, tuple(rows))
     return found
 
@@ -455,6 +458,14 @@ def _given_model(
     return model(before, iterations)
 
 
+def _bounded(field: Field, m: Floats, u: Floats) -> Floats:
+    """U, raised where agreement would add more than the field may."""
+    if field.weight_max is None:
+        return u
+    bounded: Floats = np.maximum(u, m / 2**field.weight_max)
+    return bounded
+
+
 def _pass_model(
     schema: Schema,
     blocking_pass: Pass,
@@ -464,12 +475,17 @@ def _pass_model(
     trained: _Trained | float,
     given: Mapping[str, GivenU] = MappingProxyType({}),
 ) -> PassModel:
-    """A pass's model by what was learnt of it, or with a prior where nothing was."""
+    """A pass's model by what was learnt of it, or with a prior where nothing was.
+
+    Where a field's weight is bounded, u of its strongest levels is raised, never m lowered: a level
+    that a chance sample shows too seldom, or never, says no more than the bound.
+    """
     fields = {}
     for _, field in _compared(schema, blocking_pass):
         m, own_u = average[field.name], u[field.name]
         if isinstance(trained, _Trained):
             m, own_u = trained.m.get(field.name, m), trained.u.get(field.name, own_u)
+        own_u = _bounded(field, m, own_u)
         fields[field.name] = tuple(
             LevelParameters(label, float(m[i]), float(own_u[i]))
             for i, label in enumerate(level_labels(schema, field.name))

@@ -9,7 +9,6 @@ from kinlink_core import wire
 from kinlink_core.encoding.record_tags import SEALED_TAG_BYTES
 from kinlink_core.encoding.seal import (
     PRESENCE_TAG_BYTES,
-    SAMPLE_BYTES,
     TAG_BYTES,
     SealedBatch,
     SealedColumn,
@@ -56,7 +55,7 @@ def nothing_sealed(schema: Schema, refusal: U8) -> wire.SealedRows:
     columns = tuple(
         SealedColumn(
             np.zeros((rows, PRESENCE_TAG_BYTES), np.uint8),
-            np.zeros((rows, SAMPLE_BYTES), np.uint8) if field.has_sketch else None,
+            np.zeros((rows, field.sample_bytes), np.uint8) if field.sample_bytes else None,
             np.zeros((rows, TAG_BYTES * len(field.tags)), np.uint8) if field.tags else None,
         )
         for field in schema.fields

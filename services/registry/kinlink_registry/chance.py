@@ -23,6 +23,7 @@ from kinlink_core.encoding.encode import join_fixed, split_fixed
 from kinlink_core.encoding.prf import Prf
 from kinlink_core.encoding.seal import TagDigests, seal_pairs
 from kinlink_core.encoding.sketch import SKETCH_BYTES
+from kinlink_core.encoding.vectors import VECTOR_BYTES
 from kinlink_core.wire import Refusal, SealedRows
 
 from kinlink_registry import columns
@@ -126,6 +127,11 @@ def _mixed(
     sketches = [
         np.zeros((count, SKETCH_BYTES), np.uint8) for field in schema.fields if field.has_sketch
     ]
+    vectors = [
+        np.zeros((count, VECTOR_BYTES), np.uint8)
+        for field in schema.fields
+        if field.vector is not None
+    ]
     mixed: list[TagDigests] = []
     for index, (field, order) in enumerate(zip(schema.fields, orders, strict=True)):
         here = np.flatnonzero(_unchanged(opened, rows.refs[order], rows.versions[order]))
@@ -135,13 +141,16 @@ def _mixed(
         if field.has_sketch:
             number = sum(each.has_sketch for each in schema.fields[:index])
             sketches[number][here] = parts.sketches[:, number]
+        if field.vector is not None:
+            number = sum(each.vector is not None for each in schema.fields[:index])
+            vectors[number][here] = parts.vectors[:, number]
         digests = TagDigests(
             np.zeros((count, len(field.tags)), np.uint64), np.ones((count, len(field.tags)), bool)
         )
         digests.digest[here] = found.digests[index].digest
         digests.missing[here] = found.digests[index].missing
         mixed.append(digests)
-    return join_fixed(present, sketches), mixed
+    return join_fixed(present, sketches, vectors=vectors), mixed
 
 
 def _unchanged(opened: Opened, refs: Refs, versions: Refs) -> npt.NDArray[np.bool_]:

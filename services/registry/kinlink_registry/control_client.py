@@ -72,6 +72,7 @@ class RemoteOffice:
                     rejected=answer.rejected,
                     done=answer.done,
                     report_path=answer.report_path,
+                    blanked=dict(answer.blanked),
                 )
 
     def status(self) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 from kinlink_registry.textfile import ENCODING_DEFAULT, ID_COLUMN_DEFAULT
@@ -29,7 +29,7 @@ class IngestRequest:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far an ingest is; counts of rows."""
+    """How far an ingest is; counts of rows, and of cells taken for missing by field and reason."""
 
     rows_read: int = 0
     rows_total: int = 0
@@ -40,6 +40,7 @@ class Progress:
     rejected: int = 0
     done: bool = False
     report_path: str = ""
+    blanked: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,7 @@ def _batches(node: Node, request: IngestRequest) -> Iterator[Progress]:
                 deleted=progress.deleted + done.deleted,
                 rejected=report.rejected,
                 report_path=report.written,
+                blanked=dict(reader.blanked),
             )
             yield progress
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -48,7 +49,8 @@ class RowReader:
     ) -> None:
         """Raises `InvalidInputError` naming every column that is missing.
 
-        With a `side` the rows of the other one are faults.
+        With a `side` the rows of the other one are faults. `blanked` counts cells that were taken
+        for missing, by field and reason.
         """
         self._fields: tuple[Field, ...] = () if ids_only else schema.fields
         self._side = side
@@ -57,6 +59,7 @@ class RowReader:
         self._seen: set[bytes] = set()
         self._spelled = _columns_in(source, self._fields, id_column)
         self.columns = sorted({self._id_column, *self._spelled.values()})
+        self.blanked: Counter[str] = Counter()
 
     def read(self, batch: Batch) -> tuple[Rows, list[RowFault]]:
         """Normalise a batch."""
@@ -68,6 +71,7 @@ class RowReader:
             raw = join_columns(field, present) if present else [None] * len(batch.rows)
             column = normalize_column(field, raw)
             normalised.append(column.values)
+            self.blanked.update(f"{field.name} {reason}" for _, reason in column.blanks)
             for index, reason in column.faults:
                 fault = RowFault(batch.rows[index], field.name, str(reason))
                 faults.setdefault(index, []).append(fault)

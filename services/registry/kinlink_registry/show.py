@@ -45,6 +45,8 @@ def ingested(done: domain.Progress, *, dry_run: bool) -> None:
     head = "Would be" if dry_run else "Rows:"
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"{head} {', '.join(counts) or 'none'}, of {done.rows_total}.", markup=False)
+    for reason, count in done.blanked.items():
+        console.print(f"Cells taken for missing: {count} of {reason}.", markup=False)
     if done.report_path:
         console.print(f"Rejected rows are listed in {done.report_path}", markup=False)
 

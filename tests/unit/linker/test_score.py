@@ -6,7 +6,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
-from kinlink_core.encoding.schema import parse_schema
+from kinlink_core.encoding.schema import load_schema, packaged_schema, parse_schema
 from kinlink_core.errors import InvalidInputError
 from kinlink_linker import score
 from kinlink_linker.compare import NULL_LEVEL, Levels
@@ -282,3 +282,43 @@ def test_a_model_that_does_not_fit_is_refused_with_the_reason(
     assert find in text
     with pytest.raises(InvalidInputError, match=says):
         Model.from_json(text.replace(find, put), SCHEMA)
+
+
+def test_a_bounded_field_says_no_more_than_its_bound_and_the_others_all_they_know() -> None:
+    bounded = parse_schema(
+        SCHEMA_TEXT.replace("name: dob,", "name: dob, weight_max: 3,"), source="t"
+    )
+    chance = draw(np.random.default_rng(5), 60_000, U)
+    free, held = (score.train(each, {}, chance, RECORDS) for each in (SCHEMA, bounded))
+    for name, model in held.passes.items():
+        for field, levels in model.fields.items():
+            before = [level.weight for level in free.passes[name].fields[field]]
+            most = 3.0 if field == "dob" else np.inf
+            assert [level.weight for level in levels] == pytest.approx(np.minimum(before, most))
+    assert max(level.weight for level in free.passes["names"].fields["dob"]) > 3
+
+
+def test_a_face_alone_is_no_more_than_a_lead() -> None:
+    """At 5,000 a side, with every child on the other side, and nobody who looks alike by chance."""
+    schema = load_schema(packaged_schema("reunion"))
+    couples = ((2_500, 2_500),) * 4
+    names = [field.name for field in schema.fields]
+    faces = [names.index(name) for name in ("face_near", "face_mid", "face_far")]
+    unlike = np.array([len(field.levels) for field in schema.fields], np.uint8)
+    chance = np.tile(unlike, (100_000, 1))
+    chance[::2, names.index("sex")] = 0
+    sure = np.zeros((5_000, len(names)), np.uint8)
+    sure[:, faces[1:]] = NULL_LEVEL  # a found person has one photograph
+    model = score.train(schema, {schema.passes[0].id: sure}, chance, couples)
+    alone = np.full((3, len(names)), NULL_LEVEL, np.uint8)
+    alone[:, names.index("sex")] = 0
+    alone[range(3), faces] = 0
+    # Where a pass fixes more than sex, more agrees.
+    alike = [each for each in schema.passes if each.fixed_fields == {"sex"}]
+    assert len(alike) > 10
+    for each in alike:
+        found = score.score(schema, model, each.id, alone)
+        assert (found.probability < 0.5).all()
+        assert (found.probability > schema.disclosure_floor_probability).all()  # a lead it may be
+        told = score.evidence(schema, model, each.id, alone[0])
+        assert max(one.weight for one in told if one.field.startswith("face")) <= 8

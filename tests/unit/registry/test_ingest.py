@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import json
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from kinlink_core.errors import InvalidInputError, Reason
+from kinlink_local.search import Seeker
 from kinlink_registry import app, coding, feed, ingest, node
 from kinlink_registry.domain import IngestRequest
 from kinlink_registry.home import Home
-from unit.registry.rig import EPOCH, HEADER, Rig, Row, must, people, person, run, write_csv
+from unit.registry.rig import EPOCH, HEADER, SCHEMA, Rig, Row, must, people, person, run, write_csv
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -300,3 +303,44 @@ def test_a_registry_of_one_side_rejects_rows_of_the_other(tmp_path: Path) -> Non
     refused = run(home, "status")
     assert refused.exit_code
     assert "side: LOST is no side; write FOUND or SEEKING" in refused.output + refused.stderr
+
+
+FACE = """
+  - name: face
+    kind: vector
+    columns: [face_model, face]
+    model: model-1
+    dimensions: 16
+    levels: [{label: near, max_distance: 0.4}]
+passes:"""
+
+
+def test_a_face_that_cannot_be_compared_is_counted_and_loses_no_record(tmp_path: Path) -> None:
+    home = Rig(tmp_path, SCHEMA.replace("\npasses:", FACE)).registry("anhui")
+    must(home, "keys", "create", EPOCH)
+    good, small = (
+        base64.b64encode(np.linspace(0.1, 0.9, size).astype("<f2").tobytes()).decode()
+        for size in (16, 8)
+    )
+    faces = [("model-1", good), ("model-2", good), ("model-2", good), ("model-1", small), ("", "")]
+    rows = [
+        {**person(number), "face_model": model, "face": face}
+        for number, (model, face) in enumerate(faces, start=1)
+    ]
+    path = write_csv(home / "in.csv", rows, (*HEADER, "face_model", "face"))
+    counts = json.loads(must(home, "ingest", path, "--dry-run", "--json"))
+    assert (counts["added"], counts["rejected"]) == (5, 0)
+    assert counts["blanked"] == {
+        "face is of another model than the schema's": 2,
+        "face has more or fewer dimensions than the schema says": 1,
+    }
+    told = must(home, "ingest", path)
+    assert "Rows: 5 added, of 5." in told
+    assert "Cells taken for missing: 2 of face is of another model than the schema's." in told
+    assert good not in told
+    # At rest a face is sealed like any value.
+    vault = Home(home).vault.read_bytes()
+    seeker = Seeker([good.encode(), base64.b64decode(good)])
+    assert not seeker.found_in(vault)
+    assert len(seeker.found_in(vault + path.read_bytes() + base64.b64decode(good))) == 2
+    assert must(home, "ingest", path).startswith("Rows: 5 unchanged")

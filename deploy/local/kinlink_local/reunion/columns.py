@@ -2,7 +2,8 @@
 
 A schema compares values; notices hold what people wrote. In between stand the calendar (a date
 becomes its possible days), hearing (a name becomes its sound), and growth (a height becomes how far
-it is from the usual one at that age). All of it is a function of one notice.
+it is from the usual one at that age), and photographs have an age. All of it is a function of one
+notice.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 from kinlink_local.reunion import assumptions as assumed
 from kinlink_local.reunion.dates import Spans, possible_days
 from kinlink_local.reunion.notices import LIST_SEPARATOR, SEEKING_CHILD
+from kinlink_local.reunion.photographs import FACE_COLUMNS, face_columns
 from kinlink_local.reunion.sounds import sound
 from kinlink_local.reunion.terms import NONE_KNOWN
 
@@ -23,10 +25,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kinlink_local.reunion.notices import Notices
+    from kinlink_local.reunion.photographs import Progression
 
 SCHEMA_COLUMNS: Final = (
     "record_id", "kind", "sex", "born", "parted", "arrival", "place", "nickname", "surname", "kin",
-    "siblings", "marks", "memories", "blood", "category", "height",
+    "siblings", "marks", "memories", "blood", "category", "height", *FACE_COLUMNS,
 )  # fmt: skip
 # A blood group as one letter, so that mother, father and child are a code of three.
 BLOOD_LETTERS: Final = {"O": "O", "A": "A", "B": "B", "AB": "C", "": "X"}
@@ -47,17 +50,18 @@ Columns = dict[str, list[str]]
 Cells = dict[str, str]
 
 
-def schema_columns(notices: Notices) -> Columns:
+def schema_columns(notices: Notices, progress: Progression | None = None) -> Columns:
     """One cell a notice of each of `SCHEMA_COLUMNS`; empty is unknown.
 
     Raises:
         ValueError: A date, a number or a blood group cannot be read; with the notice's number.
+        ProgressionError: The age progression failed.
     """
     found: Columns = {name: [] for name in SCHEMA_COLUMNS}
     names = tuple(notices)
     for number, cells in enumerate(zip(*notices.values(), strict=True), start=1):
         try:
-            line = _of_notice(dict(zip(names, cells, strict=True)))
+            line = _of_notice(dict(zip(names, cells, strict=True)), progress)
         except (ValueError, KeyError):
             reason = "has a date, number or blood group that cannot be read"
             raise ValueError(f"notice {number} {reason}") from None
@@ -81,7 +85,7 @@ def days_text(spans: Spans) -> str:
     )
 
 
-def _of_notice(cells: Cells) -> Cells:
+def _of_notice(cells: Cells, progress: Progression | None) -> Cells:
     seeks = cells["kind"] == SEEKING_CHILD
     born = possible_days(cells["birth_date"], cells["birth_calendar"] or "solar")
     parted = (
@@ -108,6 +112,7 @@ def _of_notice(cells: Cells) -> Cells:
         "blood": _blood(cells) if seeks else cells["blood_group"],
         "category": cells["category"],
         "height": _height(cells["height_cm"], age),
+        **face_columns(cells, seeks=seeks, progress=progress),
     }
 
 

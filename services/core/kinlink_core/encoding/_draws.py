@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 # A bit goes to the place of its 16-bit random rank among all ranks; ties by place.
 RANK_BYTES: Final = 2
-# Bits that are carried to their places by one sort: what is left of 32 bits beside rank and place.
-_CARRIED_BITS: Final = 8
+# What is left of 32 bits beside the rank: the place, and bits that are carried there by the sort.
+_BESIDE_RANK_BITS: Final = 16
+_PLACE_BITS_MIN: Final = 8
 
 
 class Reader:
@@ -39,16 +40,18 @@ def shuffled(columns: Sequence[Bytes], ranks: Bytes) -> Iterator[Bytes]:
     All columns of a row are shuffled alike. Sorting the ranks with the bits in their lowest places
     carries the bits along, which takes a tenth of the time of an `argsort`.
     """
-    rows, bits = len(ranks), ranks.shape[1] // RANK_BYTES
-    # From the lowest byte: the bits that are carried, the place, the rank.
-    slots = np.empty((rows, bits, 2 + RANK_BYTES), np.uint8)
-    slots[:, :, 1] = np.arange(bits)
-    slots[:, :, 2:] = ranks.reshape(rows, bits, RANK_BYTES)
-    for start in range(0, len(columns), _CARRIED_BITS):
-        group = columns[start : start + _CARRIED_BITS]
-        carried = slots.copy()
-        carried[:, :, 0] = sum(column << number for number, column in enumerate(group))
-        carried.view("<u4").sort(axis=1)
-        placed = np.ascontiguousarray(carried[:, :, 0])
+    bits = ranks.shape[1] // RANK_BYTES
+    at_once = _BESIDE_RANK_BITS - max((bits - 1).bit_length(), _PLACE_BITS_MIN)
+    # From the lowest bit: the bits that are carried, the place, the rank.
+    slots = np.ascontiguousarray(ranks).view("<u2").astype(np.uint32) << _BESIDE_RANK_BITS
+    slots |= np.arange(bits, dtype=np.uint32) << at_once
+    for start in range(0, len(columns), at_once):
+        group = columns[start : start + at_once]
+        bundled = group[0].copy()
+        for number, column in enumerate(group[1:], start=1):
+            bundled |= column << np.uint8(number)
+        carried = slots | bundled
+        carried.sort(axis=1)
+        placed = carried.astype(np.uint8)
         for number in range(len(group)):
             yield placed >> np.uint8(number) & np.uint8(1)

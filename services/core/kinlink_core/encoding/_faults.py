@@ -60,6 +60,11 @@ class ValueFault(StrEnum):
     WRONG_LENGTH = "has a length that the schema does not allow"
     NOT_LISTED = "is none of the values that the schema lists"
     NOT_A_PHONE = "has too few or too many digits for a phone number"
+    NO_MODEL = "names no model"
+    OTHER_MODEL = "is of another model than the schema's"
+    NOT_A_VECTOR = "is no vector in base64 of half-precision numbers"
+    OTHER_DIMENSIONS = "has more or fewer dimensions than the schema says"
+    LOW_QUALITY = "is below the quality that the schema asks for"
 
 
 class ValueFaultError(ValueError):

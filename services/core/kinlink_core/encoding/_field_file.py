@@ -14,7 +14,9 @@ from kinlink_core.encoding.schema import (
     FieldKind,
     FieldOptions,
     Level,
+    Vector,
 )
+from kinlink_core.encoding.vectors import COMPONENT_MAX, DIMENSIONS_MAX, MODEL_CHARACTERS_MAX
 
 if TYPE_CHECKING:
     from kinlink_core.encoding._faults import FaultLog
@@ -31,6 +33,10 @@ YEAR_LAST: Final = 9999
 M_MIN: Final = 1e-6
 M_SUM_ERROR_MAX: Final = 0.005
 DISTANCE_MAX: Final = 0.49  # unrelated sketches differ in half of their bits
+DIMENSIONS_MIN: Final = 16
+QUALITY_MIN_DEFAULT: Final = 0.5  # of the length 1 that vectors without a quality have
+WEIGHT_MIN: Final = 0.1
+WEIGHT_MAX: Final = 64.0
 
 COMPARISONS: Final[dict[FieldKind, tuple[str, ...]]] = {
     FieldKind.NAME: ("sketch", "category"),
@@ -40,6 +46,7 @@ COMPARISONS: Final[dict[FieldKind, tuple[str, ...]]] = {
     FieldKind.CODE: ("category", "sketch"),
     FieldKind.PHONE: ("sketch", "category"),
     FieldKind.LEVEL_SET: ("level_set",),
+    FieldKind.VECTOR: ("vector",),
 }
 
 ENTROPY_BITS: Final[dict[FieldKind, float]] = {
@@ -48,6 +55,7 @@ ENTROPY_BITS: Final[dict[FieldKind, float]] = {
     FieldKind.TEXT: 12.0,
     FieldKind.DATE: 14.0,
     FieldKind.PHONE: 20.0,
+    FieldKind.VECTOR: 20.0,
 }
 
 SKETCH_LEVELS: Final = (
@@ -105,6 +113,8 @@ def read_field(
         relation, levels = read_level_set(keys)
     else:
         relation, levels = None, _levels(keys, comparison)
+    weight_item = keys.optional("weight_max")
+    weight_max = keys.number(weight_item, WEIGHT_MIN, WEIGHT_MAX, WEIGHT_MAX)
     field = Field(
         name=name,
         kind=kind,
@@ -117,10 +127,24 @@ def read_field(
         relation=relation,
         m=_m(keys, len(levels) + 1),
         u_given=keys.text(keys.optional("u_given")) or None,
+        weight_max=None if weight_item is None else weight_max,
+        vector=_vector(keys) if kind is FieldKind.VECTOR else None,
     )
     keys.optional("description")
     keys.finish()
     return name, field
+
+
+def _vector(keys: Keys) -> Vector:
+    model_item = keys.required("model", "name the model of the vectors, as the cells do")
+    model = keys.text(model_item).strip()
+    if model_item is not None and (" " in model or not 1 <= len(model) <= MODEL_CHARACTERS_MAX):
+        keys.fault(model_item, f"must be 1 to {MODEL_CHARACTERS_MAX} characters without a space")
+    size_item = keys.required("dimensions", "say how many numbers a vector has")
+    size = keys.whole(size_item, DIMENSIONS_MIN, DIMENSIONS_MAX, DIMENSIONS_MIN)
+    quality_item = keys.optional("quality_min")
+    quality = keys.number(quality_item, 1 / COMPONENT_MAX, COMPONENT_MAX, QUALITY_MIN_DEFAULT)
+    return Vector(model, size, quality)
 
 
 def _m(keys: Keys, count: int) -> tuple[float, ...] | None:
@@ -149,9 +173,12 @@ def _entropy(keys: Keys, kind: FieldKind, *, wanted: bool) -> float:
 
 
 def _levels(keys: Keys, comparison: str) -> tuple[Level, ...]:
-    item = keys.optional("levels")
+    if comparison == "vector":
+        item = keys.required("levels", "list them: what is near depends on the model")
+    else:
+        item = keys.optional("levels")
     if item is None:
-        return LEVELS[comparison]
+        return LEVELS.get(comparison, ())
     tags = {"category": CATEGORY_TAGS, "date": DATE_TAGS}.get(comparison, ())
     sketched = comparison != "category"
     levels: list[Level] = []

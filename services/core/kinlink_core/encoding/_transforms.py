@@ -50,7 +50,7 @@ _NAMES: Final = frozenset({FieldKind.NAME, FieldKind.NAME_ZH})
 _WORDS: Final = _NAMES | {FieldKind.TEXT}
 _DIGITS: Final = frozenset({FieldKind.CODE, FieldKind.PHONE})
 _DATES: Final = frozenset({FieldKind.DATE})
-_ALL: Final = frozenset(FieldKind) - {FieldKind.LEVEL_SET}
+_ALL: Final = frozenset(FieldKind) - {FieldKind.LEVEL_SET, FieldKind.VECTOR}
 _SETS: Final = frozenset({FieldKind.LEVEL_SET})
 
 Arguments = tuple[int | str, ...]
@@ -77,7 +77,9 @@ class Transform:
 
     def suits(self, field: Field) -> bool:
         """Whether the transform makes sense for the field."""
-        return field.has_sketch if self.needs_sketch else field.kind in self.kinds
+        if self.needs_sketch:
+            return field.has_sketch or field.vector is not None
+        return field.kind in self.kinds
 
 
 def _constant(bits: float) -> Callable[[Field, Arguments], float]:

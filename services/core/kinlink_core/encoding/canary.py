@@ -13,6 +13,7 @@ from kinlink_core.encoding.encode import Encoder, split_fixed
 from kinlink_core.encoding.keys import KeySchedule, expand
 from kinlink_core.encoding.normalize import normalize_column
 from kinlink_core.encoding.schema import FieldKind
+from kinlink_core.encoding.vectors import canary_vectors
 
 if TYPE_CHECKING:
     from kinlink_core.encoding.encode import Column
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from kinlink_core.encoding.schema import Field, Schema
 
 CANARY_BYTES = 16
+_VECTORS = 4
 
 # Values that drift shows itself in: accents, width, variants, polyphones, date orders.
 _CANARIES: dict[FieldKind, tuple[str, ...]] = {
@@ -59,12 +61,15 @@ def canary_digest(
     batch = Encoder(schema, schedule).encode(canary_columns(schema), evaluator)
     parts = split_fixed(schema, batch.fixed)
     digest = hashlib.sha256(parts.present.tobytes() + parts.sketches.tobytes())
+    digest.update(parts.vectors.tobytes())
     for part in (batch.blocking.pass_index, batch.blocking.level, batch.blocking.token):
         digest.update(part.tobytes())
     return expand(schedule.derive(b"canary"), digest.digest(), CANARY_BYTES)
 
 
 def _column(field: Field, rows: int) -> list[str | None]:
-    values = _CANARIES[field.kind]
+    values = (
+        _CANARIES[field.kind] if field.vector is None else canary_vectors(field.vector, _VECTORS)
+    )
     repeated = [values[row % len(values)] for row in range(rows)]
     return list(normalize_column(field, repeated).values)

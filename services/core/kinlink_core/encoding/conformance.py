@@ -46,6 +46,7 @@ from kinlink_core.encoding.sieve import (
     short_sketches,
     sieve_words,
 )
+from kinlink_core.encoding.vectors import canary_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -124,7 +125,7 @@ def parts(
     """
     key = epoch.key()
     encoder = Encoder(schema, epoch.schedule())
-    columns: dict[str, Column] = {each.name: list(_CANONICAL[each.kind]) for each in schema.fields}
+    columns: dict[str, Column] = {each.name: _canonical(each) for each in schema.fields}
     columns |= of_both_sides(schema, _ROWS)
     batch = encoder.encode(columns)
     content = {SECRET: b"", **_tables(schema), **_readings(schema)}
@@ -140,6 +141,12 @@ def parts(
         name: keys.expand(key, keys.lp(name.encode(), hashlib.sha256(part).digest()), PART_BYTES)
         for name, part in content.items()
     }
+
+
+def _canonical(field_: Field) -> Column:
+    if field_.vector is not None:
+        return [*canary_vectors(field_.vector, _ROWS)]
+    return [*_CANONICAL[field_.kind]]
 
 
 def _tables(schema: Schema) -> dict[str, bytes]:
@@ -165,12 +172,15 @@ def _readings(schema: Schema) -> dict[str, bytes]:
 
 
 def _sketches(schema: Schema, columns: dict[str, Column], batch: EncodedBatch) -> dict[str, bytes]:
-    sketches = split_fixed(schema, batch.fixed).sketches
+    found = split_fixed(schema, batch.fixed)
     sketched = [each.name for each in schema.fields if each.has_sketch]
+    vectors = [each.name for each in schema.fields if each.vector is not None]
+    sketches = dict(zip(sketched, np.moveaxis(found.sketches, 1, 0), strict=True))
+    sketches |= dict(zip(vectors, np.moveaxis(found.vectors, 1, 0), strict=True))
     sided = two_sided(schema, [columns[each.name] for each in schema.fields])
     return {
         f"{SKETCH}/{each.name}": _json([each.comparison, _tags(each, column)])
-        + (sketches[:, sketched.index(each.name)].tobytes() if each.has_sketch else b"")
+        + (sketches[each.name].tobytes() if each.name in sketches else b"")
         for each, column in zip(schema.fields, sided, strict=True)
     }
 

@@ -23,6 +23,7 @@ from kinlink_core.encoding.sketch import (
     bands,
     hash_sketch,
 )
+from kinlink_core.encoding.vectors import VECTOR_BYTES, VectorSketcher
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -38,13 +39,19 @@ Column = list[str | None]
 
 
 def fixed_bytes(schema: Schema) -> int:
-    """Bytes of a record's fixed part: presence bits, one sketch a sketched field, record sketch."""
-    return PRESENCE_BYTES + SKETCH_BYTES * (sketch_count(schema) + 1)
+    """Bytes of a record's fixed part: presence, sketches, record sketch, sketches of vectors."""
+    sketches = SKETCH_BYTES * (sketch_count(schema) + 1)
+    return PRESENCE_BYTES + sketches + VECTOR_BYTES * vector_count(schema)
 
 
 def sketch_count(schema: Schema) -> int:
     """How many fields of the schema carry a sketch."""
     return sum(1 for field in schema.fields if field.has_sketch)
+
+
+def vector_count(schema: Schema) -> int:
+    """How many fields of the schema are vectors."""
+    return sum(1 for field in schema.fields if field.vector is not None)
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,7 @@ class FixedParts:
     wants: npt.NDArray[np.bool_]  # (n,) of the side that wants; meaningless without sides
     sketches: Bytes  # (n, sketched fields, 256)
     record_sketch: Bytes  # (n, 256)
+    vectors: Bytes  # (n, fields of vectors, 512) their sketches
 
 
 def split_fixed(schema: Schema, fixed: Bytes) -> FixedParts:
@@ -62,9 +70,12 @@ def split_fixed(schema: Schema, fixed: Bytes) -> FixedParts:
     if fixed.ndim != 2 or fixed.shape[1] != fixed_bytes(schema):  # noqa: PLR2004 - a matrix
         raise ValueError(f"fixed parts are {fixed_bytes(schema)} bytes wide under this schema")
     bits = np.unpackbits(fixed[:, :PRESENCE_BYTES], axis=1, bitorder="little")
-    body = fixed[:, PRESENCE_BYTES:].reshape(len(fixed), sketch_count(schema) + 1, SKETCH_BYTES)
+    end = PRESENCE_BYTES + SKETCH_BYTES * (sketch_count(schema) + 1)
+    body = fixed[:, PRESENCE_BYTES:end].reshape(len(fixed), sketch_count(schema) + 1, SKETCH_BYTES)
+    vectors = fixed[:, end:].reshape(len(fixed), vector_count(schema), VECTOR_BYTES)
     present = bits[:, : len(schema.fields)].astype(bool)
-    return FixedParts(present, bits[:, WANTS_BIT].astype(bool), body[:, :-1], body[:, -1])
+    wants = bits[:, WANTS_BIT].astype(bool)
+    return FixedParts(present, wants, body[:, :-1], body[:, -1], vectors)
 
 
 def join_fixed(
@@ -72,6 +83,7 @@ def join_fixed(
     sketches: Sequence[Bytes],
     record: Bytes | None = None,
     wants: npt.NDArray[np.bool_] | None = None,
+    vectors: Sequence[Bytes] = (),
 ) -> Bytes:
     """Fixed parts of n records out of their parts; without a record sketch they cannot be sieved.
 
@@ -80,6 +92,7 @@ def join_fixed(
         sketches: (n, 256) of each sketched field, in the schema's order.
         record: (n, 256) record sketches; zeros by default.
         wants: (n,) which records are of the side that wants; none by default.
+        vectors: (n, 512) sketches of each field of vectors, in the schema's order.
     """
     bits = np.zeros((len(present), PRESENCE_BYTES * 8), np.uint8)
     bits[:, : present.shape[1]] = present
@@ -87,7 +100,7 @@ def join_fixed(
         bits[:, WANTS_BIT] |= wants
     if record is None:
         record = np.zeros((len(present), SKETCH_BYTES), np.uint8)
-    parts = [np.packbits(bits, axis=1, bitorder="little"), *sketches, record]
+    parts = [np.packbits(bits, axis=1, bitorder="little"), *sketches, record, *vectors]
     return np.ascontiguousarray(np.concatenate(parts, axis=1))
 
 
@@ -141,7 +154,7 @@ class Encoder:
             if part.transform == LSH
         }
         self._sketchers = {
-            field.name: Sketcher(schedule.field_key(field.name)) for field in schema.fields
+            field.name: _sketcher(field, schedule.field_key(field.name)) for field in schema.fields
         }
         self._record_key = schedule.derive(b"record sketch")
 
@@ -201,7 +214,7 @@ class Encoder:
     def _fixed(self, rows: int, factored: Mapping[str, _Factored]) -> Bytes:
         count = len(self._schema.fields)
         present = np.zeros((rows, count), bool)
-        sketches = []
+        sketches, vectors = [], []
         record = self._filler(rows, factored)
         for index, field in enumerate(self._schema.fields):
             column = factored[field.name]
@@ -210,8 +223,10 @@ class Encoder:
             sketch = column.sketches[column.codes]
             if field.has_sketch:
                 sketches.append(sketch)
-            record[here, index::count] = sketch[here, index::count]
-        return join_fixed(present, sketches, record, self._wants(rows, factored))
+            if field.vector is not None:
+                vectors.append(sketch)
+            record[here, index::count] = sketch[here, index:SKETCH_BYTES:count]
+        return join_fixed(present, sketches, record, self._wants(rows, factored), vectors)
 
     def _wants(self, rows: int, factored: Mapping[str, _Factored]) -> npt.NDArray[np.bool_]:
         sides = self._schema.sides
@@ -324,10 +339,14 @@ class _Factored:
 
     values: list[str]
     codes: npt.NDArray[np.int64]
-    sketches: Bytes  # (values + 1, 256)
+    sketches: Bytes  # (values + 1, 256); of vectors (values + 1, 512)
 
 
-def _factor(field: Field, column: Column, sketcher: Sketcher | None) -> _Factored:
+def _sketcher(field: Field, key: bytes) -> Sketcher | VectorSketcher:
+    return Sketcher(key) if field.vector is None else VectorSketcher(key, field.vector.dimensions)
+
+
+def _factor(field: Field, column: Column, sketcher: Sketcher | VectorSketcher | None) -> _Factored:
     """Factor a column; without a sketcher its sketches are left out."""
     index: dict[str, int] = {}
     codes = np.fromiter(
@@ -338,15 +357,16 @@ def _factor(field: Field, column: Column, sketcher: Sketcher | None) -> _Factore
     values = list(index)
     if sketcher is None:
         return _Factored(values, codes, np.empty((0, SKETCH_BYTES), np.uint8))
-    if field.has_sketch:
+    if isinstance(sketcher, VectorSketcher):
+        sketches = sketcher.sketch(values)
+    elif field.has_sketch:
         sketches = sketcher.sketch([sketch_tokens(field, value) for value in values])
     else:
         sketches = _matrix(
             [hash_sketch(sketcher.key, v.encode()).tobytes() for v in values], SKETCH_BYTES
         )
-    return _Factored(
-        values, codes, np.concatenate([sketches, np.zeros((1, SKETCH_BYTES), np.uint8)])
-    )
+    nothing = np.zeros((1, sketches.shape[1]), np.uint8)
+    return _Factored(values, codes, np.concatenate([sketches, nothing]))
 
 
 @dataclass(frozen=True)

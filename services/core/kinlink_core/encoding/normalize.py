@@ -9,10 +9,11 @@
 | code | letters and digits, upper case |
 | phone | digits, without the country code if the schema names it |
 | level_set | as its relation writes it (`level_sets`) |
+| vector | its model and base64 of its numbers (`vectors`) |
 
 Canonical values are fixed points: normalising one again changes nothing. Missing (None) are empty
 values and the words of `NULL_VALUES` (without Na and Nan in Chinese names). What cannot be read is
-a fault with a fixed reason.
+a fault with a fixed reason; a vector that cannot be compared is missing, and its reason counted.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
+from functools import partial
 from typing import Final
 
 from kinlink_core.encoding._faults import ValueFault, ValueFaultError
@@ -27,6 +30,7 @@ from kinlink_core.encoding.chinese import spell_out, split_pinyin
 from kinlink_core.encoding.dates import parse_date
 from kinlink_core.encoding.folding import HAN, HAN_CHARACTER, canonical_code, fold, fold_marker
 from kinlink_core.encoding.schema import Field, FieldKind, FieldOptions
+from kinlink_core.encoding.vectors import CELL_CHARACTERS_MAX, read_vector
 
 __all__ = [
     "NULL_VALUES",
@@ -55,6 +59,7 @@ VALUE_CHARACTERS_MAX: Final[dict[FieldKind, int]] = {
     FieldKind.CODE: 100,
     FieldKind.PHONE: 60,
     FieldKind.LEVEL_SET: 400,
+    FieldKind.VECTOR: CELL_CHARACTERS_MAX,
 }
 
 PHONE_DIGITS_MIN: Final = 5
@@ -84,11 +89,13 @@ class Normalized:
     """A column after normalisation.
 
     `values` has one canonical value or None a row; `faults` the (row index, reason) of every value
-    that could not be read, in row order (such a row's value is None). Reasons never hold values.
+    that could not be read, in row order (such a row's value is None), `blanks` those of values that
+    count as missing for a reason. Reasons never hold values.
     """
 
     values: list[str | None]
     faults: list[tuple[int, str]]
+    blanks: list[tuple[int, str]] = dataclass_field(default_factory=list)
 
 
 def join_columns(field: Field, columns: Mapping[str, Sequence[str | None]]) -> list[str | None]:
@@ -121,6 +128,7 @@ def normalize_column(field: Field, values: Sequence[str | None]) -> Normalized:
     known: dict[str, str | ValueFault | None] = {}
     canonical: list[str | None] = []
     faults: list[tuple[int, str]] = []
+    blanks: list[tuple[int, str]] = []
     for row, value in enumerate(values):
         if value is None:
             canonical.append(None)
@@ -130,11 +138,13 @@ def normalize_column(field: Field, values: Sequence[str | None]) -> Normalized:
         else:
             result = known[value] = _read(value, read, limit, is_null)
         if isinstance(result, ValueFault):
-            if not field.options.blank_faults:
+            if field.vector is not None:
+                blanks.append((row, result.value))
+            elif not field.options.blank_faults:
                 faults.append((row, result.value))
             result = None
         canonical.append(result)
-    return Normalized(canonical, faults)
+    return Normalized(canonical, faults, blanks)
 
 
 def _read(
@@ -171,6 +181,8 @@ def _null_test(field: Field) -> Callable[[str], bool]:
 
 
 def _reader(field: Field) -> _Reader:
+    if field.vector is not None:
+        return partial(read_vector, field.vector)
     return _plain_reader(field) if field.relation is None else field.relation.read
 
 
@@ -189,8 +201,8 @@ def _plain_reader(field: Field) -> _Reader:
             return _code_reader(options)
         case FieldKind.PHONE:
             return lambda value: _phone(value, options.country)
-        case FieldKind.LEVEL_SET:
-            raise ValueError(f"{field.name} has no relation")
+        case FieldKind.LEVEL_SET | FieldKind.VECTOR:
+            raise ValueError(f"{field.name} does not say what it compares")
 
 
 def _name(value: str) -> str:

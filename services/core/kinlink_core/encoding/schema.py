@@ -29,6 +29,8 @@ __all__ = [
     "SIEVE_FRACTION_DEFAULT",
     "SKETCH_BITS",
     "THRESHOLD_DEFAULT",
+    "VECTOR_BITS",
+    "VECTOR_SAMPLE_BITS",
     "Fault",
     "Field",
     "FieldKind",
@@ -40,6 +42,7 @@ __all__ = [
     "Schema",
     "SchemaError",
     "Sides",
+    "Vector",
     "load_fields",
     "load_schema",
     "packaged_schema",
@@ -48,6 +51,9 @@ __all__ = [
 
 SKETCH_BITS: Final = 2048
 SAMPLE_BITS: Final = 128  # one bit of each two sketch bytes
+VECTOR_BITS: Final = 4096
+# One bit of each two. Were it more than half, the exact distance would tell pairs apart.
+VECTOR_SAMPLE_BITS: Final = 2048
 
 CAP_DEFAULT: Final = 12
 LSH_TABLES_MAX: Final = 8
@@ -70,6 +76,7 @@ class FieldKind(StrEnum):
     CODE = "code"
     PHONE = "phone"
     LEVEL_SET = "level_set"
+    VECTOR = "vector"
 
 
 class LinkType(StrEnum):
@@ -92,6 +99,19 @@ class Level:
     max_distance: float | None = None
     tag: str | None = None
     shared: int = 1
+
+
+@dataclass(frozen=True)
+class Vector:
+    """Which embeddings a field compares: those of one model, which is never compared with another.
+
+    `quality_min` is the least length of an embedding: models that tell quality do so by length
+    (Meng et al., MagFace, CVPR 2021); of others it leaves out what is close to nothing.
+    """
+
+    model: str
+    dimensions: int
+    quality_min: float
 
 
 @dataclass(frozen=True)
@@ -133,6 +153,8 @@ class Field:
     `relation` is what a level set compares. `m` is how often each level holds among matches, the
     last for none of them, where that is known before any pair is seen; training keeps it. Among
     strangers a field may depend on another one; its u is then counted by the levels of `u_given`.
+    `weight_max` is the most that an agreement may add to a match weight, in bits. `vector` is what
+    a field of that kind takes.
     """
 
     name: str
@@ -146,11 +168,20 @@ class Field:
     relation: Relation | None = None
     m: tuple[float, ...] | None = None
     u_given: str | None = None
+    weight_max: float | None = None
+    vector: Vector | None = None
 
     @property
     def has_sketch(self) -> bool:
-        """Whether a similarity sketch of the value is made."""
-        return self.comparison not in {"category", "level_set"}
+        """Whether a similarity sketch of the value's tokens is made; vectors have their own."""
+        return self.comparison not in {"category", "level_set", "vector"}
+
+    @property
+    def sample_bytes(self) -> int:
+        """Bytes of a sealed sketch; 0 where nothing of a sketch is sealed."""
+        if self.vector is not None:
+            return VECTOR_SAMPLE_BITS // 8
+        return SAMPLE_BITS // 8 if self.has_sketch else 0
 
     def list_of(self, level: int) -> int:
         """Which list of its relation a level of a level set looks at."""
@@ -270,8 +301,8 @@ class Schema:
 
         In it: the tables and versions of normalisation and features (of the kinds in use), the
         fields with their reading and comparison, the passes with their transforms and refinements.
-        Not in it: names of columns, levels, entropy, caps, sieves, ignored fields, thresholds, link
-        type, so tuning does not re-key a federation.
+        Not in it: names of columns, levels, entropy, caps, sieves, ignored fields, thresholds,
+        largest weights, link type, so tuning does not re-key a federation.
         """
         from kinlink_core.encoding.tables import tables_digest
 
@@ -285,6 +316,7 @@ class Schema:
                 for each in self.fields
             ],
             **self._two_sided(),
+            **self._vectors(),
             "passes": [
                 [each.id, [str(part) for part in each.parts], [str(part) for part in each.refine]]
                 for each in self.passes
@@ -303,6 +335,11 @@ class Schema:
             if each.relation is not None
         }
         return {"sides": asdict(self.sides), "relations": relations}
+
+    def _vectors(self) -> dict[str, object]:
+        """Which embeddings are compared, and how; nothing for most schemas."""
+        found = {each.name: asdict(each.vector) for each in self.fields if each.vector is not None}
+        return {"vectors": [VECTOR_BITS, VECTOR_SAMPLE_BITS, found]} if found else {}
 
 
 def parse_schema(text: str, *, source: str) -> Schema:

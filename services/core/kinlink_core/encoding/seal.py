@@ -1,8 +1,9 @@
 """What the linker gets to compare of pairs that passed the sieve, each sealed for itself alone.
 
 A sketch has 256 bytes; a sealed field has 128 bits, one bit out of each two bytes, at positions, in
-an order and under a mask that are drawn for the pair (`prf`). So the positions are distinct
-by construction, the two sides of a pair sample the same ones, and
+an order and under a mask that are drawn for the pair (`prf`). Of a vector's 4,096 bits it has
+2,048, one out of each two. So the positions are distinct by construction, the two sides of a pair
+sample the same ones, and
 
     Hamming(sealed_l, sealed_r) = Hamming of the sampled bits of the two sketches,
 
@@ -34,7 +35,7 @@ from kinlink_core.encoding._draws import RANK_BYTES, Reader, shuffled
 from kinlink_core.encoding.encode import Column, split_fixed
 from kinlink_core.encoding.features import tag_values, two_sided
 from kinlink_core.encoding.prf import Prf
-from kinlink_core.encoding.schema import SAMPLE_BITS
+from kinlink_core.encoding.schema import SAMPLE_BITS, VECTOR_BITS, VECTOR_SAMPLE_BITS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,6 +52,10 @@ TAG_BYTES = 8
 # One nibble of what is drawn chooses a bit of 16, the rest is the mask.
 _CHOICE_BYTES = SAMPLE_BITS // 2
 _SAMPLE_DRAWN_BYTES = _CHOICE_BYTES + SAMPLE_BYTES
+# Of a vector every second bit of what is drawn chooses one bit of two.
+_VECTOR_CHOICE_BYTES = VECTOR_BITS // 8
+_VECTOR_DRAWN_BYTES = _VECTOR_CHOICE_BYTES + VECTOR_SAMPLE_BITS // 8
+_EVERY_SECOND_BIT = np.uint8(0x55)
 # Two multipliers and two addends of 64 bits.
 _TAG_DRAWN_BYTES = 4 * TAG_BYTES
 
@@ -60,7 +65,7 @@ class SealedColumn:
     """One field of n sealed records."""
 
     presence: Bytes  # (n, 2)
-    sketch: Bytes | None  # (n, 16), None for fields without a sketch
+    sketch: Bytes | None  # (n, 16), of vectors (n, 256), None for fields without a sketch
     tags: Bytes | None  # (n, 8 × tags of the field), None for fields without tags
 
 
@@ -119,7 +124,8 @@ def seal_pairs(
         null_key: 32 bytes of the vault's; makes what is missing look like anything else.
 
     Returns:
-        n rows a field. Cost: about 130 bytes drawn a field and row, and arithmetic on arrays.
+        n rows a field. Cost: about 130 bytes drawn a field and row, and arithmetic on arrays; 768
+        bytes a field of vectors, and 4 KiB for the order of their bits, which are sorted.
     """
     parts = split_fixed(schema, fixed)
     if not len(seeds) == len(fixed) or any(len(each.digest) != len(fixed) for each in digests):
@@ -129,13 +135,14 @@ def seal_pairs(
     noise = _noise(schema, seeds, parts.present, digests, null_key)
     columns = []
     sealed = iter(_sealed_sketches(schema, parts.sketches, stream))
+    vectors = iter(_sealed_vectors(parts.vectors, seeds))
     for index, field in enumerate(schema.fields):
         missing = ~parts.present[:, index]
         presence = stream.take(PRESENCE_TAG_BYTES).copy()
         _overwrite(presence, missing, noise)
         sketch = None
-        if field.has_sketch:
-            sketch = next(sealed)
+        if field.sample_bytes:
+            sketch = next(sealed if field.vector is None else vectors)
             _overwrite(sketch, missing, noise)
         columns.append(
             SealedColumn(presence, sketch, _tags(field, digests[index], seeds, stream, noise))
@@ -150,8 +157,7 @@ def _drawn_bytes(field: Field) -> int:
 
 
 def _sealed_bytes(field: Field) -> int:
-    sample = SAMPLE_BYTES if field.has_sketch else 0
-    return PRESENCE_TAG_BYTES + sample + TAG_BYTES * len(field.tags)
+    return PRESENCE_TAG_BYTES + field.sample_bytes + TAG_BYTES * len(field.tags)
 
 
 def _noise(
@@ -189,6 +195,31 @@ def _sealed_sketches(schema: Schema, sketches: Bytes, stream: Reader) -> list[By
         np.packbits(bits, axis=1) ^ draw[:, _CHOICE_BYTES:]
         for bits, draw in zip(shuffled(sampled, ranks), draws, strict=True)
     ]
+
+
+def _sealed_vectors(vectors: Bytes, seeds: Seeds) -> list[Bytes]:
+    """The same of each field of vectors, (n, 256); drawn apart from all else."""
+    count = vectors.shape[1]
+    if not count:
+        return []
+    width = _VECTOR_DRAWN_BYTES * count + RANK_BYTES * VECTOR_SAMPLE_BITS
+    stream = Reader(seeds.draw(b"vectors", width))
+    draws = [stream.take(_VECTOR_DRAWN_BYTES) for _ in range(count)]
+    ranks = stream.take(RANK_BYTES * VECTOR_SAMPLE_BITS)
+    sampled = [
+        _half(vector, draw[:, :_VECTOR_CHOICE_BYTES])
+        for vector, draw in zip(np.moveaxis(vectors, 1, 0), draws, strict=True)
+    ]
+    return [
+        np.packbits(bits, axis=1) ^ draw[:, _VECTOR_CHOICE_BYTES:]
+        for bits, draw in zip(shuffled(sampled, ranks), draws, strict=True)
+    ]
+
+
+def _half(vectors: Bytes, choice: Bytes) -> Bytes:
+    """One bit of each two; (n, 2048) zeros and ones."""
+    differing = (vectors ^ vectors >> np.uint8(1)) & choice & _EVERY_SECOND_BIT
+    return np.ascontiguousarray(np.unpackbits(vectors ^ differing, axis=1)[:, 1::2])
 
 
 def _sample(sketches: Bytes, nibbles: Bytes) -> Bytes:

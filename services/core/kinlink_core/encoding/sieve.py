@@ -60,9 +60,12 @@ def open_bits(schema: Schema, blocking_pass: Pass) -> Positions:
     What all records of an island have in common says nothing about two of them, and would let
     strangers pass. Byte i of a record sketch belongs to field i mod F.
     """
-    # What one side wants does not look like what the other shows.
+    # What one side wants does not look like what the other shows, and faces of one person are
+    # nearly as far apart as strangers'.
     idle = [
-        field.name in blocking_pass.fixed_fields or field.relation is not None
+        field.name in blocking_pass.fixed_fields
+        or field.relation is not None
+        or field.vector is not None
         for field in schema.fields
     ]
     open_bytes = ~np.resize(np.array(idle), SKETCH_BYTES)

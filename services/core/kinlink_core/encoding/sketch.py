@@ -41,8 +41,9 @@ def _gaussian_table() -> npt.NDArray[np.int16]:
     return np.array([round(normal.inv_cdf((cell + 0.5) / 256)) for cell in range(256)], np.int16)
 
 
-def _row(key: bytes, label: bytes) -> npt.NDArray[np.int16]:
-    stream = hashlib.shake_128(key + label).digest(SKETCH_BITS)
+def gaussian_row(key: bytes, label: bytes, bits: int) -> npt.NDArray[np.int16]:
+    """Keyed Gaussian numbers within ±126; (bits,)."""
+    stream = hashlib.shake_128(key + label).digest(bits)
     return _gaussian_table()[np.frombuffer(stream, np.uint8)]
 
 
@@ -104,7 +105,7 @@ class Sketcher:
                 grown = np.empty((2 * len(self._rows), SKETCH_BITS), np.int16)
                 grown[: len(self._rows)] = self._rows
                 self._rows = grown
-            self._rows[index] = _row(self.key, b"token" + token.encode())
+            self._rows[index] = gaussian_row(self.key, b"token" + token.encode(), SKETCH_BITS)
         return index
 
 

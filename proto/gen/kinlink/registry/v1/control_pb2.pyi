@@ -107,6 +107,26 @@ Global___IngestRequest: _TypeAlias = IngestRequest  # noqa: Y015
 class IngestResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class BlankedEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     ROWS_READ_FIELD_NUMBER: _builtins.int
     ROWS_TOTAL_FIELD_NUMBER: _builtins.int
     ADDED_FIELD_NUMBER: _builtins.int
@@ -116,6 +136,7 @@ class IngestResponse(_message.Message):
     REJECTED_FIELD_NUMBER: _builtins.int
     DONE_FIELD_NUMBER: _builtins.int
     REPORT_PATH_FIELD_NUMBER: _builtins.int
+    BLANKED_FIELD_NUMBER: _builtins.int
     rows_read: _builtins.int
     rows_total: _builtins.int
     added: _builtins.int
@@ -125,6 +146,10 @@ class IngestResponse(_message.Message):
     rejected: _builtins.int
     done: _builtins.bool
     report_path: _builtins.str
+    @_builtins.property
+    def blanked(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Cells that were taken for missing, by field and reason."""
+
     def __init__(
         self,
         *,
@@ -137,10 +162,11 @@ class IngestResponse(_message.Message):
         rejected: _builtins.int = ...,
         done: _builtins.bool = ...,
         report_path: _builtins.str = ...,
+        blanked: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "deleted", b"deleted", "done", b"done", "rejected", b"rejected", "report_path", b"report_path", "rows_read", b"rows_read", "rows_total", b"rows_total", "unchanged", b"unchanged", "updated", b"updated"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "blanked", b"blanked", "deleted", b"deleted", "done", b"done", "rejected", b"rejected", "report_path", b"report_path", "rows_read", b"rows_read", "rows_total", b"rows_total", "unchanged", b"unchanged", "updated", b"updated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
