@@ -91,7 +91,9 @@ def refuse(
 ) -> None:
     """Refuse, in place, pairs that carry a verdict that stands, or of which that is not known."""
     named = {"epoch": epoch.id, "partner": partner.name}
-    if not session.rows("SELECT 1 FROM decided WHERE partner = ? AND stands LIMIT 1", [partner.name]):
+    if not session.rows(
+        "SELECT 1 FROM decided WHERE partner = ? AND stands LIMIT 1", [partner.name]
+    ):
         return
     asked = columns.table(
         position=columns.positions(len(refs)),
@@ -146,7 +148,8 @@ class Talk:
         """Seal the next questions for the partner; empty when there is none."""
         # At random: pairs that a partner does not answer must not keep others from being asked.
         chosen = self.session.table(
-            f"SELECT ref, partner_record, stands {_UNANSWERED} ORDER BY random() LIMIT {QUESTIONS_MAX}",
+            f"SELECT ref, partner_record, stands {_UNANSWERED}"
+            f" ORDER BY random() LIMIT {QUESTIONS_MAX}",
             self._named(),
         )
         if not len(chosen):
@@ -164,9 +167,7 @@ class Talk:
         """
         channel = self._channel()
         era, questions = _opened(lambda: channel.open_questions(sealed))
-        pairs = {
-            (each.name, each.partner_record[:NAME_BYTES]): each for each in self._decided()
-        }
+        pairs = {(each.name, each.partner_record[:NAME_BYTES]): each for each in self._decided()}
         found = {asked: pairs.get((asked.theirs, asked.own)) for asked in questions}
         known = {asked: each for asked, each in found.items() if each is not None}
         refs = sorted({each.ref for each in known.values() if each.stands})
@@ -258,7 +259,8 @@ def _believe(
 
 def _with_names(session: Session, cipher: VaultCipher, chosen: Any) -> list[_Decided]:
     found = session.table(
-        "SELECT ref, version, local_key, partner_record, stands FROM chosen JOIN record USING (ref)",
+        "SELECT ref, version, local_key, partner_record, stands"
+        " FROM chosen JOIN record USING (ref)",
         chosen=chosen,
     )
     return [

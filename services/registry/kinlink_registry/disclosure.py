@@ -91,8 +91,8 @@ def sides_of(
 ) -> U8:
     """Of which side the record under each own handle is; (n,). Unsaid without sides.
 
-    Told with a subject only: of a pair the linker knows that the sides differ, and has to know whose
-    case it is when people look at it.
+    Told with a subject only: of a pair the linker knows that the sides differ, and has to know
+    whose case it is when people look at it.
     """
     sides = np.full(len(handles), Side.UNSAID, np.uint8)
     if schema.sides is None:
@@ -212,7 +212,9 @@ class _Ledger:
                 for ref, tag, refusal in zip(records, tags, refusals, strict=True)
                 if refusal == Refusal.ANSWERED
             },
-            decided=dict(zip(pairs, columns.rows(columns.matrix(decided["partner_tag"])), strict=True)),
+            decided=dict(
+                zip(pairs, columns.rows(columns.matrix(decided["partner_tag"])), strict=True)
+            ),
             weight_min=policy.disclosure_weight_min,
             left=quotas.disclosures_left(session, policy, asker.linker),
             guard=Guard.load(session, partner.name, refs),

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
 from kinlink_core.wire import Refusal
 
 from kinlink_registry import columns, records, subjects
@@ -118,7 +117,8 @@ def local_links(
         where = "SEMI JOIN (SELECT ref FROM record WHERE local_key = ?::UUID) USING (ref)"
         params = [cipher.local_key(local_id).hex()]
     found = session.table(
-        f"SELECT * EXCLUDE (partner_record, partner_tag, version) FROM link {where} ORDER BY match_weight DESC, link_id",
+        f"SELECT * EXCLUDE (partner_record, partner_tag, version) FROM link {where}"
+        " ORDER BY match_weight DESC, link_id",
         params,
     )
     for start in range(0, len(found), LINKS_A_PAGE):

@@ -160,8 +160,8 @@ FOLLOWED = Migration(
 REOPENED = Migration(
     8,
     (
-        # Which versions of the two records a rejection is about: the partner's by its tag, zero where
-        # it holds for all (a confirmation, or a verdict of before); whether ours is still that one.
+        # Which versions of the two records a rejection is about: the partner's by its tag, zero
+        # where it holds for all (a confirmation, a verdict of before); whether ours is still that.
         """ALTER TABLE decided
              ADD COLUMN partner_tag UUID DEFAULT '00000000-0000-0000-0000-000000000000'""",
         "ALTER TABLE decided ADD COLUMN stands BOOLEAN DEFAULT true",

@@ -10,10 +10,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kinlink_core.errors import InvalidInputError, KinlinkError, PreconditionError, Reason
-from kinlink_linker.domain import Verdict, ids_of
+from kinlink_core.wire import Side
+from kinlink_linker.domain import PairState, Seeker, Verdict, ids_of
 from kinlink_linker.duck import DuckLimits, is_own_fault, naming_faults
 from kinlink_linker.link_query import LinkFilter, LinkOrder
-from kinlink_linker.links import LinkRule, ScoredPairs, link_id, merge, probability_of, weight_of
+from kinlink_linker.links import (
+    LinkRule,
+    ScoredPairs,
+    link_id,
+    merge,
+    probability_of,
+    seekers_of,
+    weight_of,
+)
 from kinlink_linker.migrations import MIGRATIONS
 from kinlink_linker.store import Store
 from unit.linker.centre import centre, registries
@@ -55,9 +64,20 @@ def test_of_several_pairs_of_the_same_subjects_the_best_is_kept() -> None:
         subjects([1, 2, 1, 2]),
         subjects([1, 2, 1, 2]),
         LinkRule(4.5, one_to_one=False),
+        seekers=np.array([2, 1, 2, 2], np.uint8),
     )
     assert found.weight.tolist() == [5.0, 4.0]
     assert found.linked.tolist() == [True, False]
+    # Those of the best pairs; `scored` sorts by weight.
+    assert found.seeker.tolist() == [2, 1]
+
+
+def test_whose_case_it_is_follows_only_where_both_registries_say_opposite_sides() -> None:
+    wants, shows, unsaid = Side.WANTS, Side.SHOWS, Side.UNSAID
+    left = np.array([wants, shows, wants, shows, unsaid, wants], np.uint8)
+    right = np.array([shows, wants, wants, shows, shows, unsaid], np.uint8)
+    found = seekers_of(left, right)
+    assert found.tolist() == [Seeker.LEFT, Seeker.RIGHT, *[Seeker.NOBODY] * 4]
 
 
 def test_one_to_one_takes_the_best_pair_of_each_subject() -> None:
@@ -66,6 +86,7 @@ def test_one_to_one_takes_the_best_pair_of_each_subject() -> None:
         subjects([1, 1, 2, 3]),
         subjects([1, 2, 2, 2]),
         LinkRule(5.0, one_to_one=True),
+        seekers=np.zeros(4, np.uint8),
     )
     assert found.linked.tolist() == [True, False, True, False]
 
@@ -179,7 +200,10 @@ def test_filters_choose_what_they_say(tmp_path: Path) -> None:
         assert found(undecided_only=True) == 11
         assert found(verdicts=(Verdict.REJECTED,)) == 1
         assert found(verdicts=(Verdict.CONFIRMED,)) == 0
-        assert found(include_disclosed=True) == 12
+        # What was ruled out is shown to who asks for it.
+        assert found(include_disclosed=True) == 11
+        assert found(include_disclosed=True, states=tuple(PairState)) == 12
+        assert found(states=(PairState.RULED_OUT,)) == 1
 
 
 def test_the_evidence_and_the_prior_add_up_to_the_weight(tmp_path: Path) -> None:
