@@ -17,7 +17,7 @@ from kinlink_core.runtime.interceptor import caller
 from kinlink_core.runtime.purpose import PURPOSE_DEFAULT, check_purpose
 from kinlink_core.runtime.server import Service
 
-from kinlink_linker.case_messages import (
+from kinlink_linker.case_servicer import (
     case_message,
     cases_message,
     check_names,
