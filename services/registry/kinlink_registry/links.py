@@ -10,7 +10,14 @@ import numpy as np
 from kinlink_core.wire import Refusal
 
 from kinlink_registry import columns, records, subjects
-from kinlink_registry.domain import CONFIRMED, REJECTED, UNSPECIFIED, LocalLink, PublishedLink
+from kinlink_registry.domain import (
+    CONFIRMED,
+    REJECTED,
+    UNSPECIFIED,
+    UNSURE,
+    LocalLink,
+    PublishedLink,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -168,7 +175,8 @@ def _settle(session: Session, kept: Any) -> None:
     """Keep confirmed and rejected pairs from being compared again; "unsure" opens them.
 
     A rejection is about the versions of both records that were compared: when one of them changed,
-    the pair may be compared anew. A confirmation holds for all versions.
+    the pair may be compared anew. A confirmation holds for all versions. That an open pair was
+    decided once is kept: its subject ids last, so that what was said of it can be found again.
     """
     judged = session.table(
         "SELECT ref, partner, partner_record, verdict, partner_tag, version FROM kept"
@@ -178,9 +186,16 @@ def _settle(session: Session, kept: Any) -> None:
     )
     if not len(judged):
         return
+    same = (
+        "decided.ref = judged.ref AND decided.partner = judged.partner"
+        " AND decided.partner_record = judged.partner_record"
+    )
     session.run(
-        "DELETE FROM decided USING judged WHERE decided.ref = judged.ref"
-        " AND decided.partner = judged.partner AND decided.partner_record = judged.partner_record",
+        f"DELETE FROM decided USING judged WHERE {same} AND verdict IN ({CONFIRMED}, {REJECTED})",
+        judged=judged,
+    )
+    session.run(
+        f"UPDATE decided SET stands = false FROM judged WHERE {same} AND verdict = {UNSURE}",
         judged=judged,
     )
     session.run(

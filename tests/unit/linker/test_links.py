@@ -14,6 +14,7 @@ from kinlink_core.wire import Side
 from kinlink_linker.domain import PairState, Seeker, Verdict, ids_of
 from kinlink_linker.duck import DuckLimits, is_own_fault, naming_faults
 from kinlink_linker.link_query import LinkFilter, LinkOrder
+from kinlink_linker.link_table import LinkTable
 from kinlink_linker.links import (
     LinkRule,
     ScoredPairs,
@@ -228,6 +229,32 @@ def test_a_store_of_an_older_version_is_migrated_and_keeps_what_it_holds(tmp_pat
     with pytest.raises(PreconditionError) as raised:
         Store(tmp_path, LIMITS)
     assert raised.value.reason is Reason.STORE_VERSION
+
+
+def test_a_verdict_of_an_older_store_is_about_the_levels_of_its_link(tmp_path: Path) -> None:
+    old = Store(tmp_path, LIMITS, MIGRATIONS[:3])
+    with old.writing() as cursor:
+        cursor.execute(
+            "INSERT INTO link VALUES ('id', 'lk', 'e', 'a', 'x', 'b', 'y', 1, 0.7, true, false,"
+            " true, 'p', '\\x01\\x02'::BLOB, 'lk', TIMESTAMP '2026-11-20')"
+        )
+        cursor.execute(
+            "INSERT INTO verdict VALUES ('id', 'REJECTED', 'why', 'li', TIMESTAMP '2026-11-20')"
+        )
+    old.close()
+    new = Store(tmp_path, LIMITS)
+    table = LinkTable(new, ["a", "b"], ["sex", "dob"])
+    known = table.get("id").link
+    assert (known.state, known.seeker, known.ruled_out_by) == (
+        PairState.RULED_OUT,
+        Seeker.NOBODY,
+        None,
+    )
+    with new.writing() as cursor:
+        cursor.execute("UPDATE link SET levels = '\\x01\\x00'::BLOB")
+    found = table.get("id").link
+    assert (found.state, found.changed_fields) == (PairState.RETURNED, ("dob",))
+    new.close()
 
 
 def test_a_failed_migration_leaves_the_store_as_it_was(tmp_path: Path) -> None:
