@@ -11,7 +11,9 @@ from kinlink.linker.v1 import linker_pb2 as pb
 from kinlink.linker.v1 import linker_pb2_grpc
 from kinlink.registry.v1 import registry_pb2
 from kinlink_core.runtime.channel import open_channel
+from kinlink_gateway.linker_client import GrpcLinker
 from kinlink_registry import records
+from unit.gateway.office import open_office
 from unit.linker.federation import (
     RealFederation,
     federation,
@@ -107,8 +109,9 @@ def made(tmp_path: Path) -> Iterator[RealFederation]:
 
 
 def test_cases_are_the_families_notices_where_offices_hold_both_sides(
-    made: RealFederation,
+    made: RealFederation, tmp_path: Path
 ) -> None:
+    (tmp_path / "gateway").mkdir()
     with stub(made) as linker:
         assert linker.ListRegistries(pb.ListRegistriesRequest(), timeout=60).two_sided
         cases = linker.ListCases(pb.ListCasesRequest(page_size=100), timeout=60).cases
@@ -124,6 +127,26 @@ def test_cases_are_the_families_notices_where_offices_hold_both_sides(
                 people[best.registry_l][best.subject_l], people[best.registry_r][best.subject_r]
             } == {number}  # fmt: skip
         assert {case.registry for case in cases} == set(SIDES)
+        case = cases[0]
+    # What the gateway shows of it.
+    tls = made.rig.federation.tls("gateway", "gateway")
+    office = open_office(tmp_path / "gateway")
+    metrics = office.gateway.runtime_metrics
+    object.__setattr__(office.gateway, "linker", GrpcLinker(made.address, tls, metrics=metrics))
+    try:
+        browser = office.browser("Li Wei")
+        path = f"/cases/{case.registry}/{case.subject}"
+        assert path in browser.get("/cases?registry=" + case.registry).text
+        page = browser.get(path).text
+        assert "waterfall-wide" in page
+        assert "postcode" in page
+        assert browser.get(f"/cases/{case.registry}/{'0' * 32}").status_code == 404
+        name = {"anhui": "Shaanxi", "sichuan": "Henan"}[case.registry]
+        # Provinces of other registries have no part in it.
+        assert office.browser(name).get(path).status_code == 404
+    finally:
+        office.gateway.linker.close()
+        office.close()
 
 
 def test_a_ruled_out_pair_comes_back_with_other_evidence_and_not_without(

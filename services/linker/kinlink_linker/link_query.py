@@ -93,7 +93,8 @@ def where(chosen: LinkFilter) -> Where:
     if chosen.verdicts:
         found.add("list_contains(?, verdict.verdict)", [each.value for each in chosen.verdicts])
     if chosen.undecided_only:
-        found.add("verdict.verdict IS NULL")
+        # A returned pair waits for a verdict again.
+        among_states(found, (PairState.OPEN, PairState.RETURNED))
     _restrict(found, chosen)
     return found
 

@@ -542,7 +542,10 @@ class FakeLinker:
                 and link_filter.probability_min <= link.match_probability <= high
                 and link_filter.person_id in {"", link.person_id}
                 and (not link_filter.verdicts or link.verdict in link_filter.verdicts)
-                and not (link_filter.undecided_only and link.verdict)
+                and not (
+                    link_filter.undecided_only
+                    and link.state not in {PairState.OPEN, PairState.RETURNED}
+                )
                 and (not link_filter.states or link.state in link_filter.states)
                 and (link.linked or link.verdict or link_filter.include_disclosed)
             )

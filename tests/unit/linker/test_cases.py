@@ -209,6 +209,7 @@ def test_a_ruled_out_pair_comes_back_when_its_evidence_changed_and_only_then(
         assert back.linked
         assert back.person_id
         assert back.id in {each.id for each in links(made)}
+        assert back.id in {each.id for each in links(made, undecided_only=True)}
         for fake in fakes:
             becomes(lambda fake=fake: fake.published[link.id].verdict == "UNSURE")
         case = made.node.cases.get("a", link.subject_l).case

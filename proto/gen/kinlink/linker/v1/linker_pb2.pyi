@@ -852,6 +852,7 @@ class LinkFilter(_message.Message):
     """0: no bound"""
     person_id: _builtins.str
     undecided_only: _builtins.bool
+    """Nobody decided, or they were rejected and returned."""
     include_disclosed: _builtins.bool
     """Also pairs above the disclosure floor but below the link threshold."""
     @_builtins.property
