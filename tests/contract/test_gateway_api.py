@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from fastapi.routing import APIRoute
 from kinlink_core.errors import Reason, UnavailableError
-from kinlink_gateway import api, pages, pages_links, pages_session, probes
+from kinlink_gateway import api, pages, pages_cases, pages_links, pages_session, probes
 from kinlink_gateway.access import Allow, check_same_origin, form_guard
 from kinlink_gateway.audit import AuditQuery
 from kinlink_gateway.limits import REQUEST_BODY_BYTES_MAX
@@ -33,6 +33,8 @@ ROUTERS = (
     api.router,
     pages.router,
     pages.forms,
+    pages_cases.router,
+    pages_cases.forms,
     pages_links.router,
     pages_links.forms,
     pages_session.router,
@@ -110,12 +112,16 @@ def test_every_form_is_guarded_against_other_sites(office: Office) -> None:
 
 def test_every_route_answers_each_role_as_the_table_says(office: Office) -> None:
     link_id = office.link(touching="shaanxi").id
+    office.linker.add_cases()
+    registry, subject = office.linker.links_of(0)[0].family
     body = {"verdict": "unsure"}
     for route in all_routes(office):
         if route.path in OPEN_ROUTES or not route.path.startswith("/api/v1/"):
             continue
         [action] = actions_of(route)
-        path = route.path.format(linkage_id="lk-running", link_id=link_id)
+        path = route.path.format(
+            linkage_id="lk-running", link_id=link_id, registry=registry, subject=subject
+        )
         if path.endswith("/events"):
             path = path.replace("lk-running", "lk-first")
         for who, role in PEOPLE.items():

@@ -102,8 +102,29 @@ def test_pages_are_well_formed_labelled_and_without_anything_inline(
         check(answer)
 
 
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_the_pages_of_cases_are_well_formed_and_lead_somewhere(
+    office: Office, language: str
+) -> None:
+    office.linker.add_cases()
+    registry, subject = office.linker.links_of(0)[0].family
+    browser = office.browser("Li Wei")
+    for path in (
+        "/cases", f"/cases/{registry}/{subject}", f"/cases/{registry}/{subject}?state=ruled_out",
+        f"/links/{office.linker.links_of(0)[1].id}",
+    ):  # fmt: skip
+        answer = browser.get(path + ("&" if "?" in path else "?") + f"lang={language}")
+        assert answer.status_code == 200, path
+        for address in {a for a in check(answer).links if a.startswith("/")}:
+            office.clock.pass_seconds(1)
+            assert browser.get(address).status_code == 200, address
+
+
 def test_every_page_links_its_json_twin_and_the_twin_answers(office: Office) -> None:
-    for who, paths in PAGES.items():
+    office.linker.add_cases()
+    registry, subject = office.linker.links_of(0)[0].family
+    cases = ("/cases?order=created_desc", f"/cases/{registry}/{subject}?state=all")
+    for who, paths in {**PAGES, "Li Wei": (*PAGES["Li Wei"], *cases)}.items():
         browser = office.browser(who)
         for path in paths:
             [twin] = [

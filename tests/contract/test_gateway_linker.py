@@ -13,14 +13,17 @@ from kinlink.registry.v1 import registry_pb2
 from kinlink_core.errors import BrokenStreamError, NotFoundError, Reason, UnavailableError
 from kinlink_core.runtime.identity import Role
 from kinlink_core.runtime.server import Service
+from kinlink_gateway.cases import CaseFilter, CaseKey
 from kinlink_gateway.linkage_quality import BlockingLoss, Expected, WeightBin
 from kinlink_gateway.linker import (
     LinkageState,
     LinkFilter,
     LinkOrder,
     MissingRegistry,
+    PairState,
     PassCounts,
     RegistryState,
+    RuledOutBy,
     Stage,
     Verdict,
 )
@@ -43,6 +46,8 @@ METHODS = (
     "GetLink",
     "StreamLinks",
     "DecideLink",
+    "ListCases",
+    "GetCase",
     "GetLinkageQuality",
 )
 
@@ -89,6 +94,11 @@ def link(number: int = 1) -> pb.Link:
         missing_registries=["henan"],
         revoked_registries=["sichuan"],
         **{"pass": "name_birth"},  # type: ignore[arg-type]
+        seeker=pb.SEEKER_RIGHT,
+        state=pb.PAIR_STATE_RETURNED,
+        ruled_out_by=pb.RULED_OUT_BY_BIRTH,
+        verdict_at=stamp(),
+        changed_fields=["dob"],
     )
 
 
@@ -105,7 +115,25 @@ class Linker(linker_pb2_grpc.LinkerServiceServicer):
             registries=[
                 pb.Registry(name="shaanxi", state=ready, records=5, synced_at=stamp()),
                 pb.Registry(name="sichuan", state=strange),
-            ]
+            ],
+            two_sided=True,
+        )
+
+    def ListCases(self, request: Any, context: Any) -> pb.ListCasesResponse:  # noqa: ARG002, N802
+        self.seen["ListCases"] = request
+        case = pb.Case(registry="henan", subject="cc" * 16, candidates=3, newest_at=stamp())
+        return pb.ListCasesResponse(cases=[case], next_page_token="more", total=9)  # noqa: S106
+
+    def GetCase(self, request: Any, context: Any) -> pb.GetCaseResponse:  # noqa: ARG002, N802
+        self.seen["GetCase"] = request
+        if request.subject == "0" * 32:
+            raise NotFoundError(Reason.CASE_NOT_FOUND)
+        evidence = pb.Evidence(field="dob", level="same", weight=4.0)
+        candidate = pb.Candidate(rank=4, link=link(), evidence=[evidence], prior_weight=-9.0)
+        return pb.GetCaseResponse(
+            case=pb.Case(registry="henan", subject=request.subject, ruled_out=2),
+            candidates=[candidate],
+            total=4,
         )
 
     def CreateLinkage(self, request: Any, context: Any) -> pb.CreateLinkageResponse:  # noqa: ARG002, N802
@@ -255,6 +283,7 @@ def test_a_filter_reaches_the_linker_whole(linker: GrpcLinker, servicer: Linker)
         verdicts=(Verdict.UNSURE, Verdict.CONFIRMED),
         undecided_only=True,
         include_disclosed=True,
+        states=(PairState.RETURNED, PairState.RULED_OUT),
     )
     page = linker.list_links(link_filter, order=LinkOrder.CREATED_DESC, page_size=7, page_token="")
     assert (len(page.links), page.total) == (1, 40)
@@ -266,6 +295,40 @@ def test_a_filter_reaches_the_linker_whole(linker: GrpcLinker, servicer: Linker)
     assert list(sent.verdicts) == [registry_pb2.VERDICT_UNSURE, registry_pb2.VERDICT_CONFIRMED]
     assert sent.undecided_only
     assert sent.include_disclosed
+    assert list(sent.states) == [pb.PAIR_STATE_RETURNED, pb.PAIR_STATE_RULED_OUT]
+
+
+def test_cases_and_their_candidates_become_plain_values(
+    linker: GrpcLinker, servicer: Linker
+) -> None:
+    chosen = CaseFilter(touching="sichuan", registry="henan", include_confirmed=True)
+    page = linker.list_cases(chosen, order=LinkOrder.CREATED_DESC, page_size=7, page_token="at")  # noqa: S106
+    assert (page.cases[0].candidates, page.cases[0].newest_at) == (3, NOON)
+    assert (page.next_page_token, page.total) == ("more", 9)
+    sent = servicer.seen["ListCases"]
+    assert (sent.touching, sent.registry, sent.include_confirmed) == ("sichuan", "henan", True)
+    assert (sent.order, sent.page_size, sent.page_token) == (pb.LINK_ORDER_CREATED_DESC, 7, "at")
+    key = CaseKey("henan", "cc" * 16, "sichuan", (PairState.OPEN, PairState.RULED_OUT))
+    found = linker.get_case(key, page_size=5, page_token="at")  # noqa: S106
+    assert (found.case.ruled_out, found.case.newest_at, found.total) == (2, None, 4)
+    (candidate,) = found.candidates
+    assert (candidate.rank, candidate.explained.prior_weight) == (4, -9.0)
+    assert [each.field for each in candidate.explained.evidence] == ["dob"]
+    sent = servicer.seen["GetCase"]
+    assert (sent.registry, sent.subject, sent.touching) == ("henan", "cc" * 16, "sichuan")
+    assert list(sent.states) == [pb.PAIR_STATE_OPEN, pb.PAIR_STATE_RULED_OUT]
+    with pytest.raises(NotFoundError):
+        linker.get_case(CaseKey("henan", "0" * 32), page_size=5, page_token="")
+
+
+def test_whether_there_are_two_sides_is_asked_now_and_then_and_never_fails(
+    linker: GrpcLinker, federation: Federation
+) -> None:
+    assert linker.two_sided()
+    assert linker.two_sided()
+    away = GrpcLinker("127.0.0.1:1", federation.tls("gateway", "gateway"), metrics=new_metrics())
+    assert not away.two_sided()
+    away.close()
 
 
 def test_a_link_comes_with_its_evidence(linker: GrpcLinker) -> None:
@@ -279,6 +342,9 @@ def test_a_link_comes_with_its_evidence(linker: GrpcLinker) -> None:
     assert (found.verdict, found.verdict_by) == (Verdict.REJECTED, "Li Wei (analyst)")
     assert found.missing_registries == ("henan",)
     assert found.revoked_registries == ("sichuan",)
+    assert (found.family, found.found) == (("sichuan", "bb" * 16), ("shaanxi", "aa" * 16))
+    assert (found.state, found.ruled_out_by) == (PairState.RETURNED, RuledOutBy.BIRTH)
+    assert (found.verdict_at, found.changed_fields) == (NOON, ("dob",))
     assert explained.prior_weight == -11.5
     assert [(item.field, item.level) for item in explained.evidence] == [("sex", "same")]
 
@@ -306,6 +372,11 @@ def test_a_verdict_carries_reason_and_analyst(linker: GrpcLinker, servicer: Link
     request = servicer.seen["DecideLink"]
     assert request.verdict == registry_pb2.VERDICT_REJECTED
     assert (request.reason, request.decided_by) == ("why", "Li Wei (analyst)")
+    assert request.ruled_out_by == pb.RULED_OUT_BY_UNSPECIFIED
+    linker.decide_link(
+        "1", verdict=Verdict.REJECTED, reason="", by="Li Wei", ruled_out_by=RuledOutBy.DNA
+    )
+    assert servicer.seen["DecideLink"].ruled_out_by == pb.RULED_OUT_BY_DNA
 
 
 def test_what_does_not_exist_is_not_found(linker: GrpcLinker) -> None:

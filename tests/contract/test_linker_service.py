@@ -15,6 +15,7 @@ from kinlink.registry.v1 import registry_pb2
 from kinlink_core.errors import KinlinkError, Reason
 from kinlink_core.runtime.audit import verify
 from kinlink_core.runtime.channel import translated
+from kinlink_core.wire import Side
 from kinlink_linker.servicer import POLICY, SERVICE_NAME, LinkerServicer, service
 from support.pki import Federation
 from support.servers import Server, dialling, serving
@@ -331,6 +332,84 @@ def test_a_verdict_is_recorded_published_and_audited(desk: Desk) -> None:
     assert (last["action"], last["actor"]) == ("link-decided", "gateway/me")
 
 
+def test_cases_are_listed_and_read_with_their_evidence_and_an_operators_reading_is_noted(
+    desk: Desk,
+) -> None:
+    for name, fake in desk.made.fakes.items():
+        fake.side = Side.WANTS if name == "b" else Side.SHOWS
+    desk.linked()
+    with desk.stub("gateway") as stub:
+        assert not stub.ListRegistries(pb.ListRegistriesRequest()).two_sided
+        page = stub.ListCases(pb.ListCasesRequest(page_size=5))
+        rest = stub.ListCases(pb.ListCasesRequest(page_size=5, page_token=page.next_page_token))
+        cases = [*page.cases, *rest.cases]
+        assert (len(cases), page.total, rest.next_page_token) == (PEOPLE, PEOPLE, "")
+        assert {(case.registry, case.candidates) for case in cases} == {("b", 2)}
+        asked = pb.GetCaseRequest(registry="b", subject=cases[0].subject, page_size=1)
+        found = stub.GetCase(asked)
+        assert found.case == cases[0]
+        (best,) = found.candidates
+        assert (best.rank, found.total, best.link.state) == (1, 2, pb.PAIR_STATE_OPEN)
+        assert best.link == stub.GetLink(pb.GetLinkRequest(id=best.link.id)).link
+        assert sum(each.weight for each in best.evidence) + best.prior_weight == pytest.approx(
+            best.link.match_weight
+        )
+        asked.page_token = found.next_page_token
+        assert [each.rank for each in stub.GetCase(asked).candidates] == [2]
+        out = pb.DecideLinkRequest(
+            id=best.link.id,
+            verdict=registry_pb2.VERDICT_REJECTED,
+            decided_by="li",
+            ruled_out_by=pb.RULED_OUT_BY_DNA,
+        )
+        decided = stub.DecideLink(out).link
+        assert (decided.state, decided.ruled_out_by) == (
+            pb.PAIR_STATE_RULED_OUT,
+            pb.RULED_OUT_BY_DNA,
+        )
+        ruled_out = pb.GetCaseRequest(
+            registry="b", subject=cases[0].subject, states=[pb.PAIR_STATE_RULED_OUT]
+        )
+        assert [each.link.id for each in stub.GetCase(ruled_out).candidates] == [best.link.id]
+        # Whoever says nothing more rejects by something else.
+        out.ClearField("ruled_out_by")
+        assert stub.DecideLink(out).link.ruled_out_by == pb.RULED_OUT_BY_OTHER
+    with desk.stub() as stub:
+        stub.GetCase(ruled_out)
+    last = json.loads(desk.audit.read_text().splitlines()[-1])
+    assert (last["action"], last["actor"], last["fields"]["links"]) == (
+        "links-read",
+        "operator/me",
+        1,
+    )
+    metrics = desk.made.metrics
+    assert metrics.pairs.labels("ruled_out")._value.get() == 1
+    assert metrics.cases.labels("open")._value.get() == PEOPLE
+
+
+@pytest.mark.parametrize(
+    ("method", "request_"),
+    [
+        ("ListCases", pb.ListCasesRequest(order=9)),
+        ("ListCases", pb.ListCasesRequest(touching="x" * 129)),
+        ("ListCases", pb.ListCasesRequest(page_token=NOT_GIVEN_OUT)),
+        ("GetCase", pb.GetCaseRequest(registry="b", subject="zz")),
+        ("GetCase", pb.GetCaseRequest(registry="b", subject="00")),
+        ("GetCase", pb.GetCaseRequest(registry="x" * 129, subject="0" * 32)),
+        ("GetCase", pb.GetCaseRequest(registry="b", subject="0" * 32, states=[9])),
+        ("ListLinks", pb.ListLinksRequest(filter=pb.LinkFilter(states=[9]))),
+        (
+            "DecideLink",
+            pb.DecideLinkRequest(id="x", verdict=2, decided_by="li", ruled_out_by=99),
+        ),
+        ("DecideLink", pb.DecideLinkRequest(id="x", verdict=1, decided_by="li", ruled_out_by=1)),
+    ],
+)
+def test_what_asks_for_a_case_wrongly_is_refused(desk: Desk, method: str, request_: Any) -> None:
+    with refused(Reason.REQUEST_MALFORMED), desk.stub("gateway") as stub:
+        getattr(stub, method)(request_)
+
+
 def test_models_are_shown_set_and_used(desk: Desk) -> None:
     body = given_model().to_json()
     with desk.stub() as stub:
@@ -354,6 +433,7 @@ def test_models_are_shown_set_and_used(desk: Desk) -> None:
             pb.GetLinkageQualityRequest(linkage_id="none"),
             Reason.LINKAGE_NOT_FOUND,
         ),
+        ("GetCase", pb.GetCaseRequest(registry="a", subject="0" * 32), Reason.CASE_NOT_FOUND),
         ("GetModel", pb.GetModelRequest(name="none"), Reason.MODEL_NOT_FOUND),
         ("CreateLinkage", pb.CreateLinkageRequest(model="none"), Reason.MODEL_NOT_FOUND),
         ("CreateLinkage", pb.CreateLinkageRequest(registries=["x"]), Reason.PEER_UNKNOWN),

@@ -255,10 +255,77 @@ def test_a_linker_that_withholds_swaps_or_replays_gets_no_decided_pair(
         changed = [person(n) | {"postcode": str(4000 + n)} for n in SHARED]
         must(left.node.home.root, "ingest", write_csv(tmp_path / "changed.csv", changed))
         met = meet(left, right)
-        decided = [rows_of(met, known)[row] for row in (CONFIRMED, REJECTED)]
         left.exchange(right.card, answer=answer)
-        assert (left.seal(met.to_left).refusal[decided] == Refusal.WITHHELD).all()
-        assert left.exchange(right.card).unanswered == 2
+        row = rows_of(met, known)[CONFIRMED]
+        assert left.seal(met.to_left).refusal[row] == Refusal.WITHHELD
+        # The other verdict was a rejection of what the record was before.
+        assert left.exchange(right.card).unanswered == 1
+
+
+def verdicts(known: Known, met: Meeting) -> dict[int, tuple[int, int]]:
+    """What both registries answer when the two decided pairs are to be sealed."""
+    rows = rows_of(met, known)
+    sealed = [
+        linker.seal(asked, f"linkage {linker.epoch}").refusal
+        for linker, asked in ((met.left, met.to_left), (met.right, met.to_right))
+    ]
+    return {row: (sealed[0][rows[row]], sealed[1][rows[row]]) for row in (CONFIRMED, REJECTED)}
+
+
+SHUT = (Refusal.DECIDED, Refusal.DECIDED)
+OPEN = (Refusal.ANSWERED, Refusal.ANSWERED)
+
+
+@pytest.mark.parametrize("side", [0, 1], ids=["left", "right"])
+@pytest.mark.parametrize("new_epoch", [False, True], ids=["same-epoch", "next-epoch"])
+def test_a_rejected_pair_is_sealed_again_once_one_of_its_records_changed_and_a_confirmed_one_never(
+    two: tuple[Rig, Linker, Linker], tmp_path: Path, side: int, *, new_epoch: bool
+) -> None:
+    rig, left, right = two
+    known = linked(left, right)
+    home = (left, right)[side].node.home.root
+    # The same records once more are no change.
+    must(home, "ingest", write_csv(tmp_path / "same.csv", people(*SHARED)))
+    exchange(left, right)
+    assert verdicts(known, meet(left, right)) == {CONFIRMED: SHUT, REJECTED: SHUT}
+    changed = [person(n) | {"postcode": str(4000 + n)} for n in SHARED]
+    must(home, "ingest", write_csv(tmp_path / "changed.csv", changed))
+    if new_epoch:
+        rotate(rig, left, right)
+    exchange(left, right)
+    # Neither registry keeps the records from meeting others.
+    assert not any(each.exchange(o.card).unanswered for each, o in ((left, right), (right, left)))
+    met = meet(left, right)
+    found = verdicts(known, met)
+    assert found[REJECTED] == OPEN
+    assert Refusal.ANSWERED not in found[CONFIRMED]
+    # Rejected as they are now: shut until the next change.
+    again = disclosed(met)
+    for each, linker in enumerate((left, right)):
+        rejected = link(met, again, rows_of(met, known)[REJECTED], each)
+        rejected.link_id, rejected.verdict = f"link-{REJECTED}", pb.VERDICT_REJECTED
+        linker.publish(rejected)
+    exchange(left, right)
+    assert verdicts(known, met)[REJECTED] == SHUT
+
+
+def test_a_rejection_that_comes_after_a_change_is_about_what_was_compared(
+    two: tuple[Rig, Linker, Linker], tmp_path: Path
+) -> None:
+    _, left, right = two
+    met, known = met_once(left, right)
+    late = [link(met, known.subjects, REJECTED, side) for side in (0, 1)]
+    for linker, found in zip((left, right), late, strict=True):
+        found.verdict = pb.VERDICT_UNSPECIFIED
+        linker.publish(found)
+    changed = [person(n) | {"postcode": str(4000 + n)} for n in SHARED]
+    must(left.node.home.root, "ingest", write_csv(tmp_path / "changed.csv", changed))
+    for linker, found in zip((left, right), late, strict=True):
+        found.verdict = pb.VERDICT_REJECTED
+        found.own_handle = found.partner_handle = b""
+        linker.publish(found, linkage_id="")
+    exchange(left, right)
+    assert verdicts(known, meet(left, right))[REJECTED] == OPEN
 
 
 def test_a_question_about_a_record_that_is_gone_closes_the_verdict(

@@ -226,6 +226,56 @@ def test_pages_fit_their_width_and_can_be_read(
         page.context.close()
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["1280", "390"])
+def test_pages_of_cases_fit_their_width_and_can_be_read(
+    browser: Browser, base: str, office: Office, viewport: dict[str, int], scheme: str
+) -> None:
+    office.linker.add_cases()
+    registry, subject = office.linker.links_of(0)[0].family
+    page = open_page(browser, viewport=viewport, color_scheme=scheme)
+    sign_in(page, base, office.tokens["Li Wei"])
+    returned = office.linker.links_of(0)[1].id
+    paths = ("/cases?", f"/cases/{registry}/{subject}?state=all&", f"/links/{returned}?")
+    for path in (f"{path}lang={language}" for path in paths for language in ("en", "zh")):
+        page.goto(base + path, wait_until="domcontentloaded")
+        width = page.evaluate("document.documentElement.scrollWidth")
+        assert width <= viewport["width"], path
+        for ratio, words in page.evaluate(CONTRAST_OF_TEXTS):
+            assert ratio >= CONTRAST_MIN, (path, words, ratio)
+
+
+def test_an_analyst_works_through_a_case_and_rules_a_candidate_out(
+    browser: Browser, base: str, office: Office
+) -> None:
+    office.linker.add_cases()
+    page = open_page(browser)
+    sign_in(page, base, office.tokens["Li Wei"])
+    page.get_by_role("link", name="Cases", exact=True).click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Cases")
+    page.get_by_role("link", name=re.compile("Open the case")).first.click()
+    expect(page.locator(".lead")).to_have_count(10)
+    expect(page.get_by_text("evidence changed since in: born, marks")).to_be_visible()
+    expect(page.locator("svg.waterfall-wide").first).to_be_visible()
+    page.get_by_role("link", name="Next page").click()
+    expect(page.locator(".rank").first).to_have_text("11")
+    page.get_by_role("link", name="Open candidate 11").click()
+    code = page.get_by_label("Rejected by")
+    expect(code).to_be_disabled()
+    page.get_by_role("radio", name=re.compile("rejected")).check()
+    reason = page.get_by_role("textbox", name="Reason")
+    assert reason.evaluate("field => field.required")
+    code.select_option("dna")
+    assert not reason.evaluate("field => field.required")
+    page.get_by_role("button", name="Save verdict").click()
+    expect(page.get_by_text("Both registries are told of the verdict.")).to_be_visible()
+    page.get_by_role("link", name=re.compile("^shaanxi")).click()
+    page.get_by_role("link", name="Ruled out").click()
+    expect(page.locator(".lead")).to_have_count(2)
+    hints = [c for c in page.complaints if "Password forms" not in c]  # type: ignore[attr-defined]
+    assert hints == []
+
+
 def test_chinese_is_one_click_away_and_stays(browser: Browser, base: str, office: Office) -> None:
     page = open_page(browser)
     sign_in(page, base, office.tokens["Li Wei"])

@@ -49,7 +49,7 @@ IMPORTERS = {
     r"splink(\..*)?": r"kinlink_linker/(score|splink_database|spark_database)\.py",
     r".*_pb2(_grpc)?": (
         r"kinlink_core/wire\.py|kinlink_core/runtime/(health|server|status)\.py"
-        r"|.*/((quality_)?servicer|control)\.py|.*_client\.py|kinlink_linker/messages\.py"
+        r"|.*/(((quality|case)_)?servicer|control)\.py|.*_client\.py|kinlink_linker/messages\.py"
     ),
     r"voprf(\..*)?": r"kinlink_keyserver/evaluation\.py|kinlink_registry/blinding\.py",
     r"pkcs11(\..*)?": r"kinlink_core/runtime/pkcs11_token\.py",

@@ -50,6 +50,8 @@ def sample(kind: Any, rows: int = ROWS) -> Any:
         columns[name] = array[:, 0] if column.width == 1 else array
     if kind is wire.TokenRows:
         columns["event"] = np.ones(rows, np.uint8)
+    if kind is wire.DisclosedRows:
+        columns["sides"] = np.arange(rows, dtype=np.uint8) % len(wire.Side)
     return kind(**columns)
 
 
@@ -141,6 +143,15 @@ def test_a_refusal_nobody_knows_is_refused() -> None:
         message.refusal = bytes([0, 1, 9, 10, 0])
         with pytest.raises(InvalidInputError, match="refusal holds an unknown code"):
             kind.read(message)
+
+
+def test_a_side_nobody_knows_is_refused_and_none_may_be_said() -> None:
+    message = sample(wire.DisclosedRows).message()
+    message.sides = bytes([0, 1, 2, 3, 0])
+    with pytest.raises(InvalidInputError, match="sides holds an unknown code"):
+        wire.DisclosedRows.read(message)
+    message.sides = b""
+    assert not wire.DisclosedRows.read(message).sides.any()
 
 
 @pytest.mark.parametrize("sequence", [[1, 1], [2, 1]])

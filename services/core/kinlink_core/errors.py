@@ -59,6 +59,7 @@ class Reason(StrEnum):
     LINKAGE_ENDED = "LINKAGE_ENDED"
     LINKAGE_NOT_FOUND = "LINKAGE_NOT_FOUND"
     LINK_NOT_FOUND = "LINK_NOT_FOUND"
+    CASE_NOT_FOUND = "CASE_NOT_FOUND"
     MESSAGE_TOO_LARGE = "MESSAGE_TOO_LARGE"
     METHOD_UNKNOWN = "METHOD_UNKNOWN"
     MODEL_INVALID = "MODEL_INVALID"
@@ -111,6 +112,7 @@ MESSAGES: Final[Mapping[Reason, str]] = MappingProxyType(
         Reason.LINKAGE_ENDED: "The linkage has already ended.",
         Reason.LINKAGE_NOT_FOUND: "There is no linkage with this id.",
         Reason.LINK_NOT_FOUND: "There is no link with this id.",
+        Reason.CASE_NOT_FOUND: "There is no case of this notice.",
         Reason.MESSAGE_TOO_LARGE: "A message is larger than the limit.",
         Reason.METHOD_UNKNOWN: "There is no such method here.",
         Reason.MODEL_INVALID: "The model does not fit the schema, or is malformed.",

@@ -75,6 +75,7 @@ __all__ = [
     "Refusal",
     "SealedRows",
     "Shown",
+    "Side",
     "SieveAsk",
     "SieveRows",
     "TaggedSieveRows",
@@ -105,6 +106,14 @@ class FeedEvent(IntEnum):
     TOKEN_ADDED = 1
     HANDLE_RETIRED = 2
     SUBJECT_RETIRED = 3
+
+
+class Side(IntEnum):
+    """Of a two-sided schema, which side a record is of."""
+
+    UNSAID = 0
+    WANTS = 1
+    SHOWS = 2
 
 
 class Refusal(IntEnum):
@@ -276,17 +285,28 @@ class DiscloseAsk(Rows):
 
 @dataclass(frozen=True)
 class DisclosedRows(Rows):
-    """Subject ids (`DiscloseSubjectsResponse`)."""
+    """Subject ids, and of which side each is (`DiscloseSubjectsResponse`)."""
 
     subjects: U8
     refusal: U8
+    sides: U8
 
     MESSAGE = pb.DiscloseSubjectsResponse
-    KINDS: ClassVar[Mapping[str, Kind]] = {"subjects": ID, "refusal": UINT8}
+    KINDS: ClassVar[Mapping[str, Kind]] = {"subjects": ID, "refusal": UINT8, "sides": UINT8}
+
+    @classmethod
+    def read(cls, message: Any) -> Self:
+        """Read and check the columns; no side is said where the column is empty."""
+        if not message.sides:
+            unsaid = pb.DiscloseSubjectsResponse(sides=bytes(len(message.refusal)))
+            unsaid.MergeFrom(message)
+            message = unsaid
+        return super().read(message)
 
     def check(self) -> None:
-        """Refuse unknown refusals."""
+        """Refuse unknown refusals and sides."""
         check_codes("refusal", self.refusal, Refusal)
+        check_codes("sides", self.sides, Side)
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,14 @@ from starlette.responses import StreamingResponse
 from kinlink_gateway.access import Allow, Caller
 from kinlink_gateway.exports import ExportFormat, export
 from kinlink_gateway.follow import EVENT_STREAM, follow_response
-from kinlink_gateway.limits import PAGE_ROWS_DEFAULT
+from kinlink_gateway.limits import CANDIDATES_DEFAULT, CANDIDATES_MAX, PAGE_ROWS_DEFAULT
 from kinlink_gateway.parts import at_end, gateway_of
 from kinlink_gateway.problems import PROBLEM_JSON
 from kinlink_gateway.quality_views import LinkageQualityView, QualityView
 from kinlink_gateway.queries import (
     AuditSelection,
+    CandidateQuery,
+    CaseQuery,
     LinkQuery,
     PageSize,
     PageToken,
@@ -24,8 +26,13 @@ from kinlink_gateway.queries import (
 from kinlink_gateway.roles import POLICY, Action
 from kinlink_gateway.views import (
     ID_PATTERN,
+    NAME_PATTERN,
+    SUBJECT_PATTERN,
     AuditEntryView,
     AuditView,
+    CaseDetailView,
+    CasesView,
+    CaseView,
     DecideLink,
     Identity,
     LinkagesView,
@@ -58,6 +65,12 @@ router = APIRouter(prefix="/api/v1", responses=_PROBLEMS)
 
 LinkageId = Annotated[str, Path(pattern=ID_PATTERN)]
 LinkId = Annotated[str, Path(pattern=ID_PATTERN)]
+CaseRegistry = Annotated[
+    str, Path(pattern=NAME_PATTERN, description="Where the family's notice is.")
+]
+CaseSubject = Annotated[
+    str, Path(pattern=SUBJECT_PATTERN, description="Subject id of the family's notice.")
+]
 
 
 @router.get("/me", tags=["identity"])
@@ -241,9 +254,54 @@ def decide_link(
     request: Request,
 ) -> LinkView:
     """Give a verdict; both registries hear of it."""
-    link = caller.desk.decide(link_id, verdict=body.verdict, reason=body.reason, seen=body.seen)
+    link = caller.desk.decide(
+        link_id,
+        verdict=body.verdict,
+        reason=body.reason,
+        seen=body.seen,
+        ruled_out_by=body.ruled_out_by,
+    )
     gateway_of(request).metrics.verdicts.labels(body.verdict.value).inc()
     return LinkView.model_validate(link)
+
+
+@router.get("/cases", tags=["cases"])
+def list_cases(
+    caller: Annotated[Caller, Depends(Allow(Action.CASES_READ))],
+    query: Annotated[CaseQuery, Depends()],
+    page_size: PageSize = PAGE_ROWS_DEFAULT,
+    page_token: PageToken = "",
+) -> CasesView:
+    """Families' notices that have candidates, in a federation with two sides; else none."""
+    page = caller.desk.cases(
+        query.case_filter(), order=query.order, page_size=page_size, page_token=page_token
+    )
+    caller.trail.row_count = len(page.cases)
+    return CasesView(
+        cases=[CaseView.model_validate(case) for case in page.cases],
+        next_page_token=page.next_page_token,
+        total=page.total,
+    )
+
+
+@router.get("/cases/{registry}/{subject}", tags=["cases"])
+def read_case(
+    caller: Annotated[
+        Caller, Depends(Allow(Action.CASE_READ, object_params=("registry", "subject")))
+    ],
+    registry: CaseRegistry,
+    subject: CaseSubject,
+    query: Annotated[CandidateQuery, Depends()],
+    *,
+    page_size: Annotated[int, Query(ge=1, le=CANDIDATES_MAX)] = CANDIDATES_DEFAULT,
+    page_token: PageToken = "",
+) -> CaseDetailView:
+    """One case with its ranked candidates and their evidence, a page at a time."""
+    page = caller.desk.case(
+        query.key(registry, subject), page_size=page_size, page_token=page_token
+    )
+    caller.trail.row_count = len(page.candidates) or None
+    return CaseDetailView.of(page)
 
 
 @router.get("/audit", tags=["audit"])

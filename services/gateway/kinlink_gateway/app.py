@@ -19,7 +19,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
-from kinlink_gateway import api, pages, pages_links, pages_session, probes
+from kinlink_gateway import api, pages, pages_cases, pages_links, pages_session, probes
 from kinlink_gateway.audit import AuditTrail
 from kinlink_gateway.auth import TokenFile
 from kinlink_gateway.decisions import Decisions
@@ -48,7 +48,7 @@ Send `Authorization: Bearer TOKEN` with a token from `kinlink-gateway tokens cre
 
 | role | may |
 |---|---|
-| analyst | read registries, linkages, links and evidence; export; give verdicts |
+| analyst | read registries, linkages, links, cases and evidence; export; give verdicts |
 | operator | read registries and linkages; start and cancel; read the audit; sees no link |
 | province | read what touches its own registry; decides nothing |
 
@@ -76,7 +76,7 @@ def create_app(gateway: Gateway) -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.gateway = gateway
-    for module in (pages_session, pages, pages_links):
+    for module in (pages_session, pages, pages_cases, pages_links):
         app.include_router(module.router)
         app.include_router(module.forms)
     app.include_router(api.router)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, insert, select
 
-from kinlink_gateway.linker import LinkFilter, Verdict
+from kinlink_gateway.linker import LinkFilter, RuledOutBy, Verdict
 from kinlink_gateway.store import decision_table
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ class Decision:
     reason: str
     decided_by: str
     decided_at: datetime
+    ruled_out_by: RuledOutBy | None = None
 
 
 class Decisions:
@@ -44,7 +45,15 @@ class Decisions:
         self._store = store
         self._clock = clock
 
-    def record(self, link: Link, *, verdict: Verdict, reason: str, by: Principal) -> None:
+    def record(
+        self,
+        link: Link,
+        *,
+        verdict: Verdict,
+        reason: str,
+        by: Principal,
+        ruled_out_by: RuledOutBy | None = None,
+    ) -> None:
         """Add a verdict to the history of its link."""
         with self._store.write() as connection:
             connection.execute(
@@ -55,6 +64,7 @@ class Decisions:
                     reason=reason,
                     decided_by=by.label,
                     decided_at=self._clock(),
+                    ruled_out_by=ruled_out_by.value if ruled_out_by else "",
                 )
             )
 
@@ -68,7 +78,13 @@ class Decisions:
         )
         with self._store.read() as connection:
             return tuple(
-                Decision(Verdict(row.verdict), row.reason, row.decided_by, row.decided_at)
+                Decision(
+                    Verdict(row.verdict),
+                    row.reason,
+                    row.decided_by,
+                    row.decided_at,
+                    RuledOutBy(row.ruled_out_by) if row.ruled_out_by else None,
+                )
                 for row in connection.execute(statement)
             )
 

@@ -23,11 +23,12 @@ from kinlink_core.errors import (
 from kinlink_core.runtime.purpose import check_purpose
 
 from kinlink_gateway.limits import REASON_CHARS_MAX
-from kinlink_gateway.linker import LinkFilter, LinkOrder, Verdict
+from kinlink_gateway.linker import LinkFilter, LinkOrder, RuledOutBy, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from kinlink_gateway.cases import CandidatePage, CaseFilter, CaseKey, CasePage
     from kinlink_gateway.decisions import Decision, Decisions
     from kinlink_gateway.linkage_quality import LinkageQuality
     from kinlink_gateway.linker import (
@@ -141,19 +142,63 @@ class Desk:
             raise NotFoundError(Reason.LINK_NOT_FOUND)
         return LinkFile(replace(explained, link=self._own((explained.link,))[0]), ())
 
-    def decide(self, link_id: str, *, verdict: Verdict, reason: str, seen: str | None) -> Link:
+    @property
+    def has_cases(self) -> bool:
+        """Whether this federation works by case: its schema has two sides."""
+        return self.linker.two_sided()
+
+    def cases(
+        self, case_filter: CaseFilter, *, order: LinkOrder, page_size: int, page_token: str = ""
+    ) -> CasePage:
+        """One page of cases; a province sees those in which it has a pair, counted by its pairs."""
+        scoped = replace(case_filter, touching=self.person.registry)
+        return self.linker.list_cases(
+            scoped, order=order, page_size=page_size, page_token=page_token
+        )
+
+    def case(self, key: CaseKey, *, page_size: int, page_token: str = "") -> CandidatePage:
+        """One case with a page of the candidates this person may see."""
+        scoped = replace(key, touching=self.person.registry)
+        try:
+            page = self.linker.get_case(scoped, page_size=page_size, page_token=page_token)
+        except NotFoundError as error:
+            # One text for what does not exist and what is not shown: nothing to tell apart.
+            raise NotFoundError(Reason.CASE_NOT_FOUND) from error
+        links = self._own(tuple(each.explained.link for each in page.candidates))
+        return replace(
+            page,
+            candidates=tuple(
+                replace(each, explained=replace(each.explained, link=link))
+                for each, link in zip(page.candidates, links, strict=True)
+            ),
+        )
+
+    def decide(
+        self,
+        link_id: str,
+        *,
+        verdict: Verdict,
+        reason: str,
+        seen: str | None,
+        ruled_out_by: RuledOutBy | None = None,
+    ) -> Link:
         """Record a verdict at the linker, which tells both registries, and in the history.
 
         Args:
             link_id: the link.
             verdict: the verdict.
-            reason: why; required to reject.
+            reason: why; required to reject by anything that is not on the list.
             seen: the verdict the person had before their eyes ("" for none), or None to not check.
+            ruled_out_by: by what a pair is rejected; None: by something else.
 
         Raises:
             ConflictError: the verdict changed since it was seen.
         """
-        reason = _checked_reason(verdict, reason)
+        if verdict is not Verdict.REJECTED and ruled_out_by is not None:
+            raise InvalidInputError(Reason.REQUEST_MALFORMED, "Only a rejection says by what.")
+        if verdict is Verdict.REJECTED:
+            ruled_out_by = ruled_out_by or RuledOutBy.OTHER
+        reason = _checked_reason(reason, required=ruled_out_by is RuledOutBy.OTHER)
         current = self.link(link_id).explained.link
         if seen is not None and seen != (current.verdict or ""):
             raise ConflictError(
@@ -162,9 +207,15 @@ class Desk:
             )
         self.announce(link_id)
         decided = self.linker.decide_link(
-            link_id, verdict=verdict, reason=reason, by=self.person.label
+            link_id,
+            verdict=verdict,
+            reason=reason,
+            by=self.person.label,
+            ruled_out_by=ruled_out_by,
         )
-        self.decisions.record(decided, verdict=verdict, reason=reason, by=self.person)
+        self.decisions.record(
+            decided, verdict=verdict, reason=reason, by=self.person, ruled_out_by=ruled_out_by
+        )
         return decided
 
     def _scoped(self, link_filter: LinkFilter) -> LinkFilter:
@@ -188,7 +239,10 @@ class Desk:
                 "Something went wrong inside the gateway; the operator's log says more.",
                 detail="the linker answered a province's filter with links of other registries",
             )
-        return tuple(replace(link, verdict_reason="", verdict_by="") for link in links)
+        return tuple(
+            replace(link, verdict_reason="", verdict_by="", verdict_at=None, ruled_out_by=None)
+            for link in links
+        )
 
     def _shown(self, linkage: Linkage) -> Linkage:
         own = self.person.registry
@@ -211,9 +265,9 @@ class Desk:
         )
 
 
-def _checked_reason(verdict: Verdict, reason: str) -> str:
+def _checked_reason(reason: str, *, required: bool) -> str:
     reason = " ".join(reason.split())
-    if verdict is Verdict.REJECTED and not reason:
+    if required and not reason:
         raise InvalidInputError(Reason.REQUEST_MALFORMED, "A rejection needs a reason.")
     if len(reason) > REASON_CHARS_MAX:
         raise InvalidInputError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,11 @@ PARQUET_SCHEMA = pa.schema(
         ("created_at", pa.timestamp("us", tz="UTC")),
         ("missing_registries", pa.list_(pa.string())),
         ("revoked_registries", pa.list_(pa.string())),
+        ("seeker", pa.string()),
+        ("state", pa.string()),
+        ("ruled_out_by", pa.string()),
+        ("verdict_at", pa.timestamp("us", tz="UTC")),
+        ("changed_fields", pa.list_(pa.string())),
     ]
 )
 
@@ -158,9 +164,12 @@ class _Sink(io.RawIOBase):
 
 
 def _row(link: Link) -> dict[str, Any]:
-    row = {name: getattr(link, name) for name in COLUMNS}
-    row["verdict"] = link.verdict.value if link.verdict else None
-    row["created_at"] = link.created_at.isoformat() if link.created_at else None
-    row["missing_registries"] = list(link.missing_registries)
-    row["revoked_registries"] = list(link.revoked_registries)
-    return row
+    return {name: _plain(getattr(link, name)) for name in COLUMNS}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, StrEnum):
+        return value.value
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return list(value) if isinstance(value, tuple) else value

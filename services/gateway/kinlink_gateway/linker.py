@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from datetime import datetime
 
+    from kinlink_gateway.cases import CandidatePage, CaseFilter, CaseKey, CasePage
     from kinlink_gateway.linkage_quality import LinkageQuality
 
 
@@ -49,6 +50,35 @@ class Verdict(StrEnum):
     CONFIRMED = "confirmed"
     REJECTED = "rejected"
     UNSURE = "unsure"
+
+
+class RuledOutBy(StrEnum):
+    """By what a pair was rejected."""
+
+    DNA = "dna"
+    BIRTH = "birth"
+    PLACE = "place"
+    MARKS = "marks"
+    RESOLVED = "resolved"
+    DUPLICATE = "duplicate"
+    OTHER = "other"
+
+
+class PairState(StrEnum):
+    """What is to be thought of a pair."""
+
+    OPEN = "open"
+    UNSURE = "unsure"
+    CONFIRMED = "confirmed"
+    RULED_OUT = "ruled_out"
+    RETURNED = "returned"  # rejected, and its evidence is another since
+
+
+class Seeker(StrEnum):
+    """Whose record of a link is the family's, in a federation with two sides."""
+
+    L = "l"
+    R = "r"
 
 
 class LinkOrder(StrEnum):
@@ -157,6 +187,29 @@ class Link:
     created_at: datetime | None = None
     missing_registries: tuple[str, ...] = ()
     revoked_registries: tuple[str, ...] = ()
+    seeker: Seeker | None = None
+    state: PairState = PairState.OPEN
+    ruled_out_by: RuledOutBy | None = None
+    verdict_at: datetime | None = None
+    changed_fields: tuple[str, ...] = ()
+
+    @property
+    def family(self) -> tuple[str, str]:
+        """Registry and subject of the family's notice; empty without sides."""
+        sides = {
+            Seeker.L: (self.registry_l, self.subject_l),
+            Seeker.R: (self.registry_r, self.subject_r),
+        }
+        return ("", "") if self.seeker is None else sides[self.seeker]
+
+    @property
+    def found(self) -> tuple[str, str]:
+        """Registry and subject of the found person's notice; empty without sides."""
+        sides = {
+            Seeker.L: (self.registry_r, self.subject_r),
+            Seeker.R: (self.registry_l, self.subject_l),
+        }
+        return ("", "") if self.seeker is None else sides[self.seeker]
 
     def touches(self, registry: str) -> bool:
         """Whether either side lies in `registry`."""
@@ -195,6 +248,7 @@ class LinkFilter:
     verdicts: tuple[Verdict, ...] = ()
     undecided_only: bool = False
     include_disclosed: bool = False
+    states: tuple[PairState, ...] = ()  # empty: all but those ruled out
 
 
 @dataclass(frozen=True)
@@ -253,7 +307,26 @@ class Linker(Protocol):
     def get_link(self, link_id: str) -> ExplainedLink:
         """One link with its evidence."""
 
-    def decide_link(self, link_id: str, *, verdict: Verdict, reason: str, by: str) -> Link:
+    def two_sided(self) -> bool:
+        """Whether the schema has two sides; may be some seconds old, and never raises."""
+
+    def list_cases(
+        self, case_filter: CaseFilter, *, order: LinkOrder, page_size: int, page_token: str
+    ) -> CasePage:
+        """One page of cases."""
+
+    def get_case(self, key: CaseKey, *, page_size: int, page_token: str) -> CandidatePage:
+        """One case with a page of its candidates and their evidence."""
+
+    def decide_link(
+        self,
+        link_id: str,
+        *,
+        verdict: Verdict,
+        reason: str,
+        by: str,
+        ruled_out_by: RuledOutBy | None = None,
+    ) -> Link:
         """Record a verdict and publish it to both registries."""
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ Python gRPC clients cannot reload certificates, so the channel is opened anew wh
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -14,6 +15,7 @@ from kinlink.linker.v1 import linker_pb2, linker_pb2_grpc
 from kinlink.registry.v1 import registry_pb2
 from kinlink_core.errors import (
     ForbiddenError,
+    KinlinkError,
     NotFoundError,
     Reason,
     UnauthenticatedError,
@@ -22,6 +24,16 @@ from kinlink_core.errors import (
 from kinlink_core.runtime.channel import open_channel, translated
 from kinlink_core.runtime.identity import Role
 
+from kinlink_gateway.case_client import (
+    RULED_OUT_BY,
+    RULED_OUT_BY_BACK,
+    SEEKERS_BACK,
+    STATES,
+    STATES_BACK,
+    candidate_page_of,
+    case_page_of,
+    case_request,
+)
 from kinlink_gateway.linker import (
     Evidence,
     ExplainedLink,
@@ -33,6 +45,7 @@ from kinlink_gateway.linker import (
     LinkOrder,
     LinkPage,
     MissingRegistry,
+    PairState,
     PassCounts,
     Registry,
     RegistryState,
@@ -49,10 +62,15 @@ if TYPE_CHECKING:
     from kinlink_core.runtime.metrics import RuntimeMetrics
     from kinlink_core.runtime.tls import TlsFiles
 
+    from kinlink_gateway.cases import CandidatePage, CaseFilter, CaseKey, CasePage
     from kinlink_gateway.linkage_quality import LinkageQuality
+    from kinlink_gateway.linker import RuledOutBy
 
 CALL_SECONDS_MAX: Final = 15.0
 STREAM_SECONDS_MAX: Final = 900.0
+# Every page asks whether there are cases; the schema changes with a restart of the linker.
+SIDES_SECONDS_MAX: Final = 2.0
+SIDES_KEPT_SECONDS: Final = 30.0
 
 _REGISTRY_STATES: Final = {
     linker_pb2.REGISTRY_STATE_READY: RegistryState.READY,
@@ -94,6 +112,7 @@ class GrpcLinker:
         self._lock = threading.Lock()
         self._channel: grpc.Channel | None = None
         self._stamp: tuple[tuple[int, int, int], ...] = ()
+        self._two_sided = (False, 0.0)  # as last heard, and until when it is believed
 
     def list_registries(self) -> tuple[Registry, ...]:
         """See `Linker`."""
@@ -179,23 +198,61 @@ class GrpcLinker:
         """See `Linker`."""
         request = linker_pb2.GetLinkRequest(id=link_id)
         with self._call() as stub:
-            answer = stub.GetLink(request, timeout=CALL_SECONDS_MAX)
-        return ExplainedLink(
-            _link(answer.link),
-            tuple(
-                Evidence(
-                    item.field, item.level, item.weight, item.m_probability, item.u_probability
-                )
-                for item in answer.evidence
-            ),
-            answer.prior_weight,
-        )
+            return _explained(stub.GetLink(request, timeout=CALL_SECONDS_MAX))
 
-    def decide_link(self, link_id: str, *, verdict: Verdict, reason: str, by: str) -> Link:
+    def two_sided(self) -> bool:
+        """See `Linker`."""
+        with self._lock:
+            known, until = self._two_sided
+        if time.monotonic() < until:
+            return known
+        try:
+            with self._call() as stub:
+                request = linker_pb2.ListRegistriesRequest()
+                known = stub.ListRegistries(request, timeout=SIDES_SECONDS_MAX).two_sided
+        except KinlinkError:
+            # Who reads the page is told by what else it asks for.
+            pass
+        with self._lock:
+            self._two_sided = known, time.monotonic() + SIDES_KEPT_SECONDS
+        return known
+
+    def list_cases(
+        self, case_filter: CaseFilter, *, order: LinkOrder, page_size: int, page_token: str
+    ) -> CasePage:
+        """See `Linker`."""
+        request = linker_pb2.ListCasesRequest(
+            touching=case_filter.touching,
+            registry=case_filter.registry,
+            include_confirmed=case_filter.include_confirmed,
+            order=_ORDERS[order],
+            page_size=page_size,
+            page_token=page_token,
+        )
+        with self._call() as stub:
+            return case_page_of(stub.ListCases(request, timeout=CALL_SECONDS_MAX))
+
+    def get_case(self, key: CaseKey, *, page_size: int, page_token: str) -> CandidatePage:
+        """See `Linker`."""
+        request = case_request(key, page_size=page_size, page_token=page_token)
+        with self._call() as stub:
+            return candidate_page_of(stub.GetCase(request, timeout=CALL_SECONDS_MAX), _explained)
+
+    def decide_link(
+        self,
+        link_id: str,
+        *,
+        verdict: Verdict,
+        reason: str,
+        by: str,
+        ruled_out_by: RuledOutBy | None = None,
+    ) -> Link:
         """See `Linker`."""
         request = linker_pb2.DecideLinkRequest(
             id=link_id, verdict=_VERDICTS[verdict], reason=reason, decided_by=by
         )
+        if ruled_out_by is not None:
+            request.ruled_out_by = RULED_OUT_BY[ruled_out_by]
         with self._call() as stub:
             return _link(stub.DecideLink(request, timeout=CALL_SECONDS_MAX).link)
 
@@ -330,6 +387,22 @@ def _link(message: linker_pb2.Link) -> Link:
         created_at=_time(message.created_at, present=message.HasField("created_at")),
         missing_registries=tuple(message.missing_registries),
         revoked_registries=tuple(message.revoked_registries),
+        seeker=SEEKERS_BACK.get(message.seeker),
+        state=STATES_BACK.get(message.state, PairState.OPEN),
+        ruled_out_by=RULED_OUT_BY_BACK.get(message.ruled_out_by),
+        verdict_at=_time(message.verdict_at, present=message.HasField("verdict_at")),
+        changed_fields=tuple(message.changed_fields),
+    )
+
+
+def _explained(message: linker_pb2.GetLinkResponse | linker_pb2.Candidate) -> ExplainedLink:
+    return ExplainedLink(
+        _link(message.link),
+        tuple(
+            Evidence(item.field, item.level, item.weight, item.m_probability, item.u_probability)
+            for item in message.evidence
+        ),
+        message.prior_weight,
     )
 
 
@@ -343,4 +416,5 @@ def _filter(link_filter: LinkFilter) -> linker_pb2.LinkFilter:
         verdicts=[_VERDICTS[verdict] for verdict in link_filter.verdicts],
         undecided_only=link_filter.undecided_only,
         include_disclosed=link_filter.include_disclosed,
+        states=[STATES[state] for state in link_filter.states],
     )

@@ -1,17 +1,18 @@
 """Pages about links: the table with its filters, one link with its evidence, the verdict."""
 
+from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Form, Query, Request
-from kinlink_core.errors import ConflictError, InvalidInputError, KinlinkError, NotFoundError
+from kinlink_core.errors import ConflictError, InvalidInputError, NotFoundError
 from starlette.responses import RedirectResponse, Response
 
 from kinlink_gateway.access import Allow, Caller, form_guard
 from kinlink_gateway.api import LinkId
 from kinlink_gateway.exports import ExportFormat
 from kinlink_gateway.limits import PAGE_ROWS_DEFAULT, REASON_CHARS_MAX
-from kinlink_gateway.linker import Link, Linkage, LinkOrder, Verdict
+from kinlink_gateway.linker import Link, Linkage, LinkOrder, RuledOutBy, Verdict
 from kinlink_gateway.parts import gateway_of
 from kinlink_gateway.queries import UNDECIDED, LinkQuery, PageToken, missing_registries
 from kinlink_gateway.roles import Action
@@ -23,6 +24,15 @@ router = APIRouter(include_in_schema=False)
 forms = APIRouter(include_in_schema=False, dependencies=[Depends(form_guard)])
 
 FirstRow = Annotated[int, Query(ge=1, le=1_000_000_000)]
+
+
+@dataclass(frozen=True)
+class Given:
+    """What somebody filled in, so that a refused form loses nothing of it."""
+
+    verdict: str = ""
+    reason: str = ""
+    ruled_out_by: str = ""
 
 
 @router.get("/links")
@@ -83,40 +93,31 @@ def decide_link(
     verdict: Annotated[str, Form(max_length=16)] = "",
     reason: Annotated[str, Form(max_length=2 * REASON_CHARS_MAX)] = "",
     *,
+    ruled_out_by: Annotated[str, Form(max_length=16)] = "",
     seen: Annotated[str, Form(max_length=16)] = "",
 ) -> Response:
     """Record a verdict; what is wrong with it is said beside the form, with nothing typed lost."""
     try:
         if verdict not in set(Verdict):
+            given = Given(reason=reason)
             return _link_page(
-                request, caller, link_id, fault="Choose a verdict.", status=400, reason=reason
+                request, caller, link_id, fault="Choose a verdict.", status=400, given=given
             )
-        caller.desk.decide(link_id, verdict=Verdict(verdict), reason=reason, seen=seen)
+        # A browser without scripts sends the list whatever the verdict is.
+        code = RuledOutBy(ruled_out_by) if ruled_out_by in set(RuledOutBy) else None
+        caller.desk.decide(
+            link_id,
+            verdict=Verdict(verdict),
+            reason=reason,
+            seen=seen,
+            ruled_out_by=code if verdict == Verdict.REJECTED else None,
+        )
     except (InvalidInputError, ConflictError) as error:
-        return _refused(request, caller, link_id, error, verdict=verdict, reason=reason)
+        given = Given(verdict, reason, ruled_out_by)
+        status = 409 if isinstance(error, ConflictError) else 400
+        return _link_page(request, caller, link_id, fault=error.public, status=status, given=given)
     gateway_of(request).metrics.verdicts.labels(verdict).inc()
     return RedirectResponse(f"/links/{link_id}?saved=true", status_code=303)
-
-
-def _refused(
-    request: Request,
-    caller: Caller,
-    link_id: str,
-    error: KinlinkError,
-    *,
-    verdict: str,
-    reason: str,
-) -> Response:
-    status = 409 if isinstance(error, ConflictError) else 400
-    return _link_page(
-        request,
-        caller,
-        link_id,
-        fault=error.public,
-        status=status,
-        verdict=verdict,
-        reason=reason,
-    )
 
 
 def _link_page(
@@ -127,8 +128,7 @@ def _link_page(
     status: int = 200,
     saved: bool = False,
     fault: str = "",
-    verdict: str = "",
-    reason: str = "",
+    given: Given | None = None,
 ) -> Response:
     file = caller.desk.link(link_id)
     link = file.explained.link
@@ -151,8 +151,10 @@ def _link_page(
         reason_chars_max=REASON_CHARS_MAX,
         saved=saved,
         fault=fault,
-        given_verdict=verdict,
-        given_reason=reason,
+        codes=tuple(RuledOutBy),
+        given_verdict=given.verdict if given else "",
+        given_reason=given.reason if given else "",
+        given_ruled_out_by=(given and given.ruled_out_by) or RuledOutBy.OTHER.value,
     )
 
 

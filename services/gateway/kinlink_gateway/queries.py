@@ -9,17 +9,28 @@ from kinlink_core.errors import InvalidInputError, Reason
 from pydantic import BeforeValidator
 
 from kinlink_gateway.audit import AuditEntry, AuditQuery
+from kinlink_gateway.cases import CaseFilter, CaseKey
 from kinlink_gateway.limits import NAME_CHARS_MAX, PAGE_ROWS_MAX, PAGE_TOKEN_CHARS_MAX
-from kinlink_gateway.linker import LinkFilter, LinkOrder, LinkPage, Verdict
+from kinlink_gateway.linker import LinkFilter, LinkOrder, LinkPage, PairState, Verdict
 from kinlink_gateway.views import ID_PATTERN, NAME_PATTERN
 
 UNDECIDED = "undecided"
+ALL_STATES = "all"
 _EMPTY_OR_ID = rf"^$|{ID_PATTERN}"
 _EMPTY_OR_NAME = rf"^$|{NAME_PATTERN}"
 
 PageSize = Annotated[int, Query(ge=1, le=PAGE_ROWS_MAX, description="Rows a page.")]
 PageToken = Annotated[
     str, Query(max_length=PAGE_TOKEN_CHARS_MAX, description="`next_page_token` of the page before.")
+]
+
+
+StateName = Annotated[
+    str,
+    Query(
+        pattern=rf"^$|^({'|'.join(PairState)}|{ALL_STATES})$",
+        description="Pairs in this state, or `all`; empty: all but those that are ruled out.",
+    ),
 ]
 
 
@@ -49,6 +60,7 @@ class LinkQuery:
     include_disclosed: Annotated[
         bool, Query(description="Also pairs between the disclosure floor and the threshold.")
     ] = False
+    state: StateName = ""
     order: LinkOrder = LinkOrder.WEIGHT_DESC
 
     def link_filter(self) -> LinkFilter:
@@ -71,7 +83,45 @@ class LinkQuery:
             verdicts=(Verdict(self.verdict),) if self.verdict not in {"", UNDECIDED} else (),
             undecided_only=self.verdict == UNDECIDED,
             include_disclosed=self.include_disclosed,
+            states=states_of(self.state),
         )
+
+
+@dataclass(frozen=True)
+class CaseQuery:
+    """Which cases, in which order."""
+
+    registry: Annotated[
+        str, Query(pattern=_EMPTY_OR_NAME, description="Cases of families' notices in it.")
+    ] = ""
+    include_confirmed: Annotated[
+        bool, Query(description="Also cases of which a pair is confirmed.")
+    ] = False
+    order: Annotated[LinkOrder, Query(description="By the best candidate, or by the newest.")] = (
+        LinkOrder.WEIGHT_DESC
+    )
+
+    def case_filter(self) -> CaseFilter:
+        """As the linker takes it."""
+        return CaseFilter(registry=self.registry, include_confirmed=self.include_confirmed)
+
+
+@dataclass(frozen=True)
+class CandidateQuery:
+    """Which pairs of a case."""
+
+    state: StateName = ""
+
+    def key(self, registry: str, subject: str) -> CaseKey:
+        """As the linker takes it."""
+        return CaseKey(registry, subject, states=states_of(self.state))
+
+
+def states_of(state: str) -> tuple[PairState, ...]:
+    """The states that a parameter means; empty for all but those ruled out."""
+    if state == ALL_STATES:
+        return tuple(PairState)
+    return (PairState(state),) if state else ()
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from kinlink_gateway.access import Caller
+    from kinlink_gateway.i18n import Translator
     from kinlink_gateway.linker import Linkage, Stage
 
 LANGUAGE_COOKIE_SECONDS = 365 * 24 * 60 * 60
@@ -60,6 +61,7 @@ class Renderer:
             short=short,
             progress=progress,
             moment=self._moment,
+            said=said,
         )
 
     def page(
@@ -155,6 +157,11 @@ def probability(value: float) -> str:
     if 0 < value < 1 - NEARLY_CERTAIN:
         return "< 0.01 %"
     return f"{value * 100:.2f} %"
+
+
+def said(text: str, t: Translator) -> str:
+    """A text in the reader's language, for lists of them."""
+    return t(text)
 
 
 def share(value: float | None) -> str:

@@ -35,6 +35,8 @@ class Action(StrEnum):
     LINKS_READ = "links.read"
     LINKS_EXPORT = "links.export"
     LINK_READ = "link.read"
+    CASES_READ = "cases.read"
+    CASE_READ = "case.read"
     LINK_DECIDE = "link.decide"
     AUDIT_READ = "audit.read"
     SIGN_IN = "sign-in"
@@ -55,12 +57,21 @@ _EVERYONE = frozenset(
     }
 )
 
+_READ_LINKS = frozenset(
+    {
+        Action.LINKS_READ,
+        Action.LINKS_EXPORT,
+        Action.LINK_READ,
+        Action.CASES_READ,
+        Action.CASE_READ,
+    }
+)
+
 POLICY: Mapping[Role, frozenset[Action]] = MappingProxyType(
     {
-        Role.ANALYST: _EVERYONE
-        | {Action.LINKS_READ, Action.LINKS_EXPORT, Action.LINK_READ, Action.LINK_DECIDE},
+        Role.ANALYST: _EVERYONE | _READ_LINKS | {Action.LINK_DECIDE},
         Role.OPERATOR: _EVERYONE | {Action.LINKAGE_START, Action.LINKAGE_CANCEL, Action.AUDIT_READ},
-        Role.PROVINCE: _EVERYONE | {Action.LINKS_READ, Action.LINKS_EXPORT, Action.LINK_READ},
+        Role.PROVINCE: _EVERYONE | _READ_LINKS,
     }
 )
 

@@ -29,6 +29,7 @@ from sqlalchemy import (
     inspect,
     select,
     text,
+    update,
 )
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection, Dialect
 
-STORE_VERSION = 1
+STORE_VERSION = 2
 BUSY_SECONDS_MAX = 10
 POOL_CONNECTIONS_MAX = 10
 _WRITE = "kinlink_write"
@@ -112,6 +113,7 @@ decision_table = Table(
     Column("reason", Text, nullable=False),
     Column("decided_by", String(128), nullable=False),
     Column("decided_at", UtcTime, nullable=False),
+    Column("ruled_out_by", String(16), nullable=False, server_default=""),
     Index("decision_by_link", "link_id", "id"),
 )
 
@@ -125,7 +127,7 @@ class Store:
         self._engine = _engine(url)
 
     def migrate(self) -> None:
-        """Create what is missing.
+        """Create what is missing, and bring an older database up to date.
 
         Raises:
             PreconditionError: STORE_VERSION, the database was written by a newer build.
@@ -137,6 +139,7 @@ class Store:
                     text("SELECT pg_advisory_xact_lock(hashtext('kinlink_gateway'))")
                 )
             if inspect(connection).has_table(meta_table.name):
+                _upgrade(connection)
                 _check_version(connection)
                 return
             metadata.create_all(connection)
@@ -200,6 +203,19 @@ class Store:
     def close(self) -> None:
         """Close all connections."""
         self._engine.dispose()
+
+
+# From a version to the next; a step is never edited once released.
+_STEPS = {
+    "1": "ALTER TABLE decision ADD COLUMN ruled_out_by VARCHAR(16) NOT NULL DEFAULT ''",
+}
+
+
+def _upgrade(connection: Connection) -> None:
+    at_version = meta_table.c.key == "store_version"
+    while (found := connection.scalar(select(meta_table.c.value).where(at_version))) in _STEPS:
+        connection.execute(text(_STEPS[found]))
+        connection.execute(update(meta_table).where(at_version).values(value=str(int(found) + 1)))
 
 
 def _check_version(connection: Connection) -> None:

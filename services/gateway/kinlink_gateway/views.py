@@ -6,13 +6,22 @@ from typing import Annotated
 from kinlink_core.runtime.purpose import PURPOSE_DEFAULT, PURPOSE_PATTERN
 from pydantic import BaseModel, ConfigDict, Field
 
+from kinlink_gateway.cases import Candidate, CandidatePage
 from kinlink_gateway.desk import LinkFile
 from kinlink_gateway.limits import REASON_CHARS_MAX
-from kinlink_gateway.linker import LinkageState, RegistryState, Verdict
+from kinlink_gateway.linker import (
+    LinkageState,
+    PairState,
+    RegistryState,
+    RuledOutBy,
+    Seeker,
+    Verdict,
+)
 from kinlink_gateway.roles import Role
 
 ID_PATTERN = r"^[0-9A-Za-z][0-9A-Za-z._-]{0,127}$"
 NAME_PATTERN = r"^[0-9A-Za-z][0-9A-Za-z._-]{0,63}$"
+SUBJECT_PATTERN = r"^[0-9a-f]{32}$"
 RegistryName = Annotated[str, Field(pattern=NAME_PATTERN)]
 
 
@@ -144,6 +153,15 @@ class LinkView(View):
     revoked_registries: list[str] = Field(
         description="Its registries that are no longer asked: it stands as it last was."
     )
+    seeker: Seeker | None = Field(
+        description="Whose notice is the family's, in a federation with two sides."
+    )
+    state: PairState = Field(description="`returned`: rejected, and its evidence is another since.")
+    ruled_out_by: RuledOutBy | None = Field(description="Always null for a province.")
+    verdict_at: datetime | None = Field(description="Always null for a province.")
+    changed_fields: list[str] = Field(
+        description="Of a returned pair: fields in which the evidence is another."
+    )
 
 
 class LinksView(View):
@@ -174,6 +192,7 @@ class DecisionView(View):
     reason: str
     decided_by: str
     decided_at: datetime
+    ruled_out_by: RuledOutBy | None
 
 
 class LinkDetailView(View):
@@ -195,6 +214,69 @@ class LinkDetailView(View):
             evidence=[EvidenceView.model_validate(item) for item in explained.evidence],
             total_weight=explained.prior_weight + sum(e.weight for e in explained.evidence),
             decisions=[DecisionView.model_validate(decision) for decision in file.history],
+        )
+
+
+class CaseView(View):
+    """A family's notice that has candidates. Counts are of the pairs that the caller may see."""
+
+    registry: str
+    subject: str
+    candidates: int = Field(description="Pairs that are not ruled out.")
+    best_weight: float = Field(description="Bits, of the best candidate.")
+    best_probability: float
+    newest_at: datetime | None = Field(description="When the newest candidate was found.")
+    returned: int
+    confirmed: int
+    ruled_out: int
+
+
+class CasesView(View):
+    """A page of cases."""
+
+    cases: list[CaseView]
+    next_page_token: str
+    total: int
+
+
+class CandidateView(View):
+    """One pair of a case, and the sum that gave its weight."""
+
+    rank: int = Field(description="From 1 among the pairs asked for, best first.")
+    link: LinkView
+    prior_weight: float = Field(description="Bits: log2 prior odds.")
+    evidence: list[EvidenceView]
+    total_weight: float = Field(description="Bits: prior plus all evidence.")
+
+    @classmethod
+    def of_candidate(cls, candidate: Candidate) -> "CandidateView":
+        """From a candidate of a case."""
+        explained = candidate.explained
+        return cls(
+            rank=candidate.rank,
+            link=LinkView.model_validate(explained.link),
+            prior_weight=explained.prior_weight,
+            evidence=[EvidenceView.model_validate(item) for item in explained.evidence],
+            total_weight=explained.prior_weight + sum(e.weight for e in explained.evidence),
+        )
+
+
+class CaseDetailView(View):
+    """A case with a page of its candidates."""
+
+    case: CaseView
+    candidates: list[CandidateView]
+    next_page_token: str
+    total: int = Field(description="Pairs in the states asked for.")
+
+    @classmethod
+    def of(cls, page: CandidatePage) -> "CaseDetailView":
+        """From a page of a case."""
+        return cls(
+            case=CaseView.model_validate(page.case),
+            candidates=[CandidateView.of_candidate(each) for each in page.candidates],
+            next_page_token=page.next_page_token,
+            total=page.total,
         )
 
 
@@ -242,7 +324,12 @@ class DecideLink(View):
     reason: str = Field(
         default="",
         max_length=REASON_CHARS_MAX,
-        description="Required to reject. No personal data: both registries' analysts read it.",
+        description=(
+            "Required to reject by `other`. No personal data: both registries' analysts read it."
+        ),
+    )
+    ruled_out_by: RuledOutBy | None = Field(
+        default=None, description="Of a rejection; default: `other`."
     )
     seen: Verdict | None = Field(
         default=None,

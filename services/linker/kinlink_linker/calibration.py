@@ -12,7 +12,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from kinlink_linker import duck
-from kinlink_linker.domain import DECIDING, Verdict
+from kinlink_linker.domain import Verdict
+from kinlink_linker.pair_state import SETTLED
 from kinlink_linker.quality import CalibrationBand, rounded
 
 if TYPE_CHECKING:
@@ -23,10 +24,10 @@ BANDS: Final = (0.0, 0.5, 0.9, 0.99, 1.0)
 DECIDED_MIN: Final = 20
 Z_95: Final = 1.96
 
-_SQL: Final = """
+_SQL: Final = f"""
 SELECT count(*), count(*) FILTER (verdict = $confirmed), avg(probability)
 FROM link JOIN verdict USING (link_id)
-WHERE linkage_id = $linkage_id AND list_contains($deciding, verdict)
+WHERE linkage_id = $linkage_id AND {SETTLED}
   AND probability >= $low AND (probability < $high OR $high = 1)
 """
 
@@ -38,7 +39,6 @@ def calibration(store: Store, linkage_id: str) -> tuple[CalibrationBand, ...]:
         for low, high in pairwise(BANDS):
             values = {
                 "confirmed": Verdict.CONFIRMED.value,
-                "deciding": [each.value for each in DECIDING],
                 "linkage_id": linkage_id,
                 "low": low,
                 "high": high,

@@ -16,15 +16,33 @@ from kinlink_core.wire import Refusal
 
 from kinlink_linker.arrays import slices_of
 from kinlink_linker.federation import Ask
-from kinlink_linker.links import FoundLinks, LinkRule, ScoredPairs, merge
+from kinlink_linker.links import FoundLinks, LinkRule, ScoredPairs, merge, seekers_of
 from kinlink_linker.peer import Disclosed, DiscloseRequest
 
 if TYPE_CHECKING:
-    from kinlink_linker.domain import U8, Bools, Ids
+    from kinlink_linker.domain import I64, U8, Bools, Ids
     from kinlink_linker.peer import RegistryPeer
     from kinlink_linker.run import Run
 
 PAIRS_A_REQUEST = 8_192
+
+
+@dataclass(frozen=True)
+class _Named:
+    """What one registry said of pairs, row by row."""
+
+    subjects: Ids
+    answered: Bools
+    sides: U8
+
+    @classmethod
+    def nobody(cls, rows: int) -> _Named:
+        """Of a registry that did not answer."""
+        return cls(np.zeros((rows, 2), np.uint64), np.zeros(rows, bool), np.zeros(rows, np.uint8))
+
+    def take(self, rows: I64) -> _Named:
+        """Some rows."""
+        return _Named(self.subjects[rows], self.answered[rows], self.sides[rows])
 
 
 @dataclass(frozen=True)
@@ -37,26 +55,28 @@ class Discloser:
         """Disclose pairs and merge them by subject pair; pairs of lost registries are left out."""
         self.run.progress.expect(2 * sum(each.count for each in scored))
         first = self._side(scored, "left")
-        remaining, subjects_l = [], []
-        for pairs, (subjects, answered) in zip(scored, first, strict=True):
-            rows = np.flatnonzero(answered)
+        remaining, named_l = [], []
+        for pairs, named in zip(scored, first, strict=True):
+            rows = np.flatnonzero(named.answered)
             remaining.append(pairs.take(rows))
-            subjects_l.append(subjects[rows])
+            named_l.append(named.take(rows))
             self.run.progress.advance(2 * pairs.count - len(rows))
         second = self._side(remaining, "right")
         present = set(self.run.federation.present)
         found = []
-        for pairs, left, (right, answered) in zip(remaining, subjects_l, second, strict=True):
+        for pairs, left, right in zip(remaining, named_l, second, strict=True):
             self.run.progress.advance(pairs.count)
             if {pairs.left, pairs.right} <= present:
-                rows = np.flatnonzero(answered)
-                found.append(merge(pairs.take(rows), left[rows], right[rows], rule))
+                rows = np.flatnonzero(right.answered)
+                one, other = left.take(rows), right.take(rows)
+                seekers = seekers_of(one.sides, other.sides)
+                found.append(
+                    merge(pairs.take(rows), one.subjects, other.subjects, rule, seekers=seekers)
+                )
         return found
 
-    def _side(self, scored: list[ScoredPairs], side: str) -> list[tuple[Ids, Bools]]:
-        answers = [
-            (np.zeros((each.count, 2), np.uint64), np.zeros(each.count, bool)) for each in scored
-        ]
+    def _side(self, scored: list[ScoredPairs], side: str) -> list[_Named]:
+        answers = [_Named.nobody(each.count) for each in scored]
         asks = [
             Ask(
                 pairs.left if side == "left" else pairs.right,
@@ -67,9 +87,9 @@ class Discloser:
             if pairs.count
         ]
         for number, disclosed in self.run.federation.ask(asks):
-            subjects, answered = answers[number]
-            subjects[:] = disclosed.subjects
-            answered[:] = disclosed.refusal == Refusal.ANSWERED
+            answers[number] = _Named(
+                disclosed.subjects, disclosed.refusal == Refusal.ANSWERED, disclosed.sides
+            )
             own = scored[number].left if side == "left" else scored[number].right
             self.run.tally.refuse(own, "disclose", disclosed.refusal)
         return answers
@@ -84,6 +104,7 @@ class Discloser:
         return Disclosed(
             np.concatenate([each.subjects for each in answers]),
             np.concatenate([each.refusal for each in answers]),
+            np.concatenate([each.sides for each in answers]),
         )
 
     def _request(self, pairs: ScoredPairs, part: slice, side: str) -> DiscloseRequest:

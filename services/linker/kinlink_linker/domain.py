@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -64,8 +64,38 @@ class Verdict(StrEnum):
     UNSURE = "UNSURE"
 
 
-# A decided pair is never sealed again; its stored link is carried from linkage to linkage.
+# What keeps registries from sealing a pair; its stored link is carried from linkage to linkage.
 DECIDING = (Verdict.CONFIRMED, Verdict.REJECTED)
+
+
+class RuledOutBy(StrEnum):
+    """By what a pair was rejected; the reason says more."""
+
+    DNA = "DNA"
+    BIRTH = "BIRTH"
+    PLACE = "PLACE"
+    MARKS = "MARKS"
+    RESOLVED = "RESOLVED"
+    DUPLICATE = "DUPLICATE"
+    OTHER = "OTHER"
+
+
+class PairState(StrEnum):
+    """What is to be thought of a disclosed pair."""
+
+    OPEN = "OPEN"
+    UNSURE = "UNSURE"
+    CONFIRMED = "CONFIRMED"
+    RULED_OUT = "RULED_OUT"
+    RETURNED = "RETURNED"  # rejected, and its evidence is another since
+
+
+class Seeker(IntEnum):
+    """Which record of a pair is the one that wants, in a schema with two sides."""
+
+    NOBODY = 0
+    LEFT = 1
+    RIGHT = 2
 
 
 @dataclass(frozen=True)
@@ -170,6 +200,26 @@ class Link:
     verdict_by: str = ""
     missing: tuple[str, ...] = ()
     revoked: tuple[str, ...] = ()
+    seeker: Seeker = Seeker.NOBODY
+    state: PairState = PairState.OPEN
+    ruled_out_by: RuledOutBy | None = None
+    verdict_at: datetime | None = None
+    changed_fields: tuple[str, ...] = ()  # of a returned pair: where its evidence is another
+
+
+@dataclass(frozen=True)
+class Case:
+    """A family's notice, as a subject, with counts of the pairs it is in."""
+
+    registry: str
+    subject: bytes
+    candidates: int  # not ruled out
+    best_weight: float
+    best_probability: float
+    newest_at: datetime | None
+    returned: int
+    confirmed: int
+    ruled_out: int
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from kinlink_linker.domain import LinkageState
 if TYPE_CHECKING:
     from kinlink_core.runtime.metrics import LinkerMetrics
 
+    from kinlink_linker.case_table import CaseTable
     from kinlink_linker.domain import Linkage, PassCounts
     from kinlink_linker.job import Job
     from kinlink_linker.link_table import LinkTable
@@ -22,10 +23,13 @@ _ALL_PASSES = "all"
 class JobMetrics:
     """Reports linkages into `LinkerMetrics`."""
 
-    def __init__(self, metrics: LinkerMetrics, links: LinkTable, persons: PersonTable) -> None:
+    def __init__(
+        self, metrics: LinkerMetrics, links: LinkTable, persons: PersonTable, cases: CaseTable
+    ) -> None:
         self._metrics = metrics
         self._links = links
         self._persons = persons
+        self._cases = cases
 
     def started(self) -> None:
         """A linkage left the queue."""
@@ -56,10 +60,14 @@ class JobMetrics:
         self.stock()
 
     def stock(self) -> None:
-        """Count the links and persons that stand now."""
+        """Count the links, persons and cases that stand now."""
         for band, count in self._links.bands(PROBABILITY_HIGH).items():
             self._metrics.links.labels(band).set(count)
+        for state, count in self._links.states().items():
+            self._metrics.pairs.labels(state.lower()).set(count)
         self._metrics.persons.set(self._persons.count())
+        for name, count in zip(("open", "confirmed"), self._cases.count(), strict=True):
+            self._metrics.cases.labels(name).set(count)
 
     def _pass(self, counts: PassCounts) -> None:
         metrics, name = self._metrics, counts.pass_id

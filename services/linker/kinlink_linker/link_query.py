@@ -9,16 +9,24 @@ import json
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kinlink_core.errors import InvalidInputError, Reason
 
-from kinlink_linker.domain import Verdict
+from kinlink_linker.domain import PairState, Verdict
 from kinlink_linker.linkage_table import stored_time
+from kinlink_linker.pair_state import STATE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 PAGE_SIZE_DEFAULT = 50
 PAGE_SIZE_MAX = 1_000
 PAGE_TOKEN_CHARS_MAX = 512
+
+
+# Ruled out pairs are shown to who asks for them.
+CANDIDATES = tuple(each for each in PairState if each is not PairState.RULED_OUT)
 
 
 class LinkOrder(StrEnum):
@@ -41,6 +49,7 @@ class LinkFilter:
     verdicts: tuple[Verdict, ...] = ()
     undecided_only: bool = False
     include_disclosed: bool = False
+    states: tuple[PairState, ...] = ()
 
     def digest(self) -> str:
         """Short text that differs where filters do."""
@@ -84,11 +93,27 @@ def where(chosen: LinkFilter) -> Where:
     if chosen.verdicts:
         found.add("list_contains(?, verdict.verdict)", [each.value for each in chosen.verdicts])
     if chosen.undecided_only:
-        found.add("verdict.verdict IS NULL")
-    # A rejected link is no longer linked; asking for rejected ones must still find it.
-    if not chosen.include_disclosed and Verdict.REJECTED not in chosen.verdicts:
-        found.add("link.linked")
+        # A returned pair waits for a verdict again.
+        among_states(found, (PairState.OPEN, PairState.RETURNED))
+    _restrict(found, chosen)
     return found
+
+
+def _restrict(found: Where, chosen: LinkFilter) -> None:
+    """Leave out what was ruled out and what is no link, unless it is asked for."""
+    rejected = Verdict.REJECTED in chosen.verdicts or PairState.RULED_OUT in chosen.states
+    if chosen.states:
+        among_states(found, chosen.states)
+    elif not rejected:
+        among_states(found, CANDIDATES)
+    # A rejected link is no longer linked; asking for rejected ones must still find it.
+    if not chosen.include_disclosed and not rejected:
+        found.add("link.linked")
+
+
+def among_states(found: Where, states: Iterable[PairState]) -> None:
+    """Add the condition that pairs are in one of some states."""
+    found.add(f"list_contains(?, {STATE})", sorted(each.value for each in states))
 
 
 _ORDERS = {

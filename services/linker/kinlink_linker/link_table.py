@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING, Any, Final
 from kinlink_core.errors import NotFoundError, Reason
 
 from kinlink_linker import duck
-from kinlink_linker.domain import Link, Verdict
+from kinlink_linker.domain import Link, PairState, RuledOutBy, Seeker, Verdict
 from kinlink_linker.link_query import (
     PAGE_SIZE_MAX,
     LinkFilter,
     LinkOrder,
     Position,
+    Where,
     order_by,
     page_size,
     where,
 )
 from kinlink_linker.linkage_table import shown_time
+from kinlink_linker.pair_state import STATE, changed_fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -31,12 +33,13 @@ LEFT JOIN verdict ON verdict.link_id = link.link_id
 LEFT JOIN member ON member.registry = link.registry_l AND member.subject = link.subject_l
 LEFT JOIN linkage ON linkage.id = link.linkage_id
 """
-_COLUMNS: Final = """
+_COLUMNS: Final = f"""
 link.link_id, link.linkage_id, link.registry_l, link.subject_l, link.registry_r, link.subject_r,
 link.weight, link.probability, link.linked, link.pass_id, link.created_at,
 CASE WHEN link.linked THEN coalesce(member.person_id, '') ELSE '' END,
 verdict.verdict, coalesce(verdict.reason, ''), coalesce(verdict.decided_by, ''),
-coalesce(linkage.missing, []), link.levels, link.model
+coalesce(linkage.missing, []), link.levels, link.model, link.seeker, {STATE},
+coalesce(verdict.ruled_out_by, ''), verdict.noted_at, verdict.levels
 """
 
 
@@ -61,10 +64,17 @@ class ScoredLink:
 class LinkTable:
     """The links of a store."""
 
-    def __init__(self, store: Store, registries: Iterable[str]) -> None:
-        """Links of a store; those of other registries than `registries` are marked revoked."""
+    def __init__(self, store: Store, registries: Iterable[str], fields: Iterable[str]) -> None:
+        """Links of a store.
+
+        Args:
+            store: the store.
+            registries: links of others are marked revoked.
+            fields: names of the schema's fields, in the order of levels.
+        """
         self._store = store
         self._registries = frozenset(registries)
+        self._fields = tuple(fields)
 
     def page(self, chosen: LinkFilter, order: LinkOrder, size: int, token: str) -> LinkPage:
         """One page of links; `InvalidInputError` for a token of another list."""
@@ -112,9 +122,23 @@ class LinkTable:
             raise NotFoundError(Reason.LINK_NOT_FOUND)
         return ScoredLink(self._link(found[0]), found[0][16], found[0][17])
 
+    def scored(self, chosen: Where, size: int, first: int) -> tuple[int, list[ScoredLink]]:
+        """How many links fulfil some conditions, and `size` of them after the `first` best."""
+        with self._store.reading() as cursor:
+            total = duck.rows(cursor, f"SELECT count(*) {_FROM} {chosen.sql}", chosen.parameters)
+            found = duck.rows(
+                cursor,
+                f"SELECT {_COLUMNS} {_FROM} {chosen.sql} {order_by(LinkOrder.WEIGHT_DESC)}"
+                " LIMIT ? OFFSET ?",
+                [*chosen.parameters, size, first],
+            )
+        return total[0][0], [ScoredLink(self._link(row), row[16], row[17]) for row in found]
+
     def _link(self, row: tuple[Any, ...]) -> Link:
         revoked = sorted({row[2], row[4]} - self._registries)
-        return _link(row, tuple(revoked))
+        returned = row[19] == PairState.RETURNED
+        changed = changed_fields(self._fields, row[22], row[16]) if returned else ()
+        return _link(row, tuple(revoked), changed)
 
     def bands(self, high: float) -> dict[str, int]:
         """Standing pairs by band: only disclosed, linked, linked at or above `high`."""
@@ -128,8 +152,18 @@ class LinkTable:
             )
         return dict(zip(("disclosed", "linked", "linked_99"), found[0], strict=True))
 
+    def states(self) -> dict[PairState, int]:
+        """Standing pairs by state."""
+        with self._store.reading() as cursor:
+            found = duck.rows(
+                cursor,
+                f"SELECT {STATE}, count(*) FROM link LEFT JOIN verdict USING (link_id)"
+                " WHERE standing GROUP BY 1",
+            )
+        return {state: dict(found).get(state.value, 0) for state in PairState}
 
-def _link(row: tuple[Any, ...], revoked: tuple[str, ...]) -> Link:
+
+def _link(row: tuple[Any, ...], revoked: tuple[str, ...], changed: tuple[str, ...]) -> Link:
     return Link(
         id=row[0],
         linkage_id=row[1],
@@ -148,6 +182,11 @@ def _link(row: tuple[Any, ...], revoked: tuple[str, ...]) -> Link:
         verdict_by=row[14],
         missing=tuple(row[15]),
         revoked=revoked,
+        seeker=Seeker(row[18]),
+        state=PairState(row[19]),
+        ruled_out_by=RuledOutBy(row[20]) if row[20] else None,
+        verdict_at=shown_time(row[21]) if row[21] else None,
+        changed_fields=changed,
     )
 
 

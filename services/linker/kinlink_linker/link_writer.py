@@ -1,9 +1,9 @@
 """Writing what a linkage found: its links become the standing ones of the registries it linked.
 
-One transaction from the first link to the last person id. Verdicts outlive linkages: a rejected
-pair never comes back as linked, a confirmed one stays, and both are carried over although their
-pair is never sealed again. A pair of registries that the linkage did not see through keeps the
-links it had.
+One transaction from the first link to the last person id. Verdicts outlive linkages: a confirmed
+pair stays, one that was ruled out comes back only with other evidence (`pair_state`), and both are
+carried over although their pair is not sealed again. A pair of registries that the linkage did not
+see through keeps the links it had.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from kinlink_linker import duck
 from kinlink_linker.domain import DECIDING, Verdict, packed, utc_now
 from kinlink_linker.linkage_table import stored_time
 from kinlink_linker.one_to_one import decide_anew
+from kinlink_linker.pair_state import LINKED, SETTLED
 from kinlink_linker.person_table import persons_of, rename_all, rename_some
 
 if TYPE_CHECKING:
@@ -25,27 +26,25 @@ if TYPE_CHECKING:
 
     import duckdb
 
-    from kinlink_linker.domain import U8
+    from kinlink_linker.domain import U8, RuledOutBy
     from kinlink_linker.links import FoundLinks, LinkRule
     from kinlink_linker.store import Store
 
-_INSERT: Final = """
+_INSERT: Final = f"""
 INSERT INTO link
-SELECT found.link_id, $linkage_id, $epoch, registry_l, subject_l, registry_r, subject_r,
-       weight, probability, above,
-       CASE verdict.verdict WHEN 'CONFIRMED' THEN true WHEN 'REJECTED' THEN false ELSE above END,
-       false, pass_id, levels, $linkage_id, $now
-FROM found LEFT JOIN verdict USING (link_id)
+SELECT link.link_id, $linkage_id, $epoch, registry_l, subject_l, registry_r, subject_r,
+       weight, probability, above, {LINKED}, false, pass_id, link.levels, $linkage_id, $now, seeker
+FROM found AS link LEFT JOIN verdict USING (link_id)
 WHERE sha256(registry_l || ' ' || hex(subject_l)) NOT IN (SELECT digest FROM erased)
   AND sha256(registry_r || ' ' || hex(subject_r)) NOT IN (SELECT digest FROM erased)
 """
-# Decided links of the linked registries, of whatever epoch: the subject ids of decided pairs last,
-# and the pairs are not sealed again, so not found again.
-_CARRY: Final = """
+# Settled links of the linked registries, of whatever epoch: the subject ids of decided pairs last,
+# and the pairs are not sealed again while their records stay as they are, so not found again.
+_CARRY: Final = f"""
 INSERT INTO link
 SELECT link.* REPLACE ($linkage_id AS linkage_id, $epoch AS epoch, false AS standing)
 FROM link JOIN verdict USING (link_id) JOIN covered USING (registry_l, registry_r)
-WHERE link.standing AND list_contains($deciding, verdict.verdict)
+WHERE link.standing AND {SETTLED}
   AND link_id NOT IN (SELECT link_id FROM link WHERE linkage_id = $linkage_id)
 """
 _LOST: Final = """
@@ -71,30 +70,40 @@ SELECT count(*), count(*) FILTER (linked), count(DISTINCT person_id) FILTER (lin
 FROM link LEFT JOIN member ON registry = registry_l AND subject = subject_l
 WHERE linkage_id = ?
 """
+# What was rejected and stands no longer is kept, so that it does not come back as if it were new,
+# and goes when one of the two people is erased.
 _PRUNE: Final = """
 DELETE FROM link WHERE NOT standing AND linkage_id NOT IN (
   SELECT id FROM linkage ORDER BY created_at DESC LIMIT ?
-) AND linkage_id <> ?
+) AND linkage_id <> ? AND (
+  link_id NOT IN (SELECT link_id FROM verdict WHERE verdict = 'REJECTED')
+  OR link_id IN (SELECT link_id FROM link WHERE standing)
+)
 """
 
 
 # Found links that are not stored just so already.
 _CHANGED: Final = """
 SELECT link_id FROM found ANTI JOIN (
-  SELECT link_id, weight, above, pass_id, levels FROM link
+  SELECT link_id, weight, above, pass_id, levels, seeker FROM link
   WHERE standing AND linkage_id = $linkage_id
-) AS same USING (link_id, weight, above, pass_id, levels)
+) AS same USING (link_id, weight, above, pass_id, levels, seeker)
 ORDER BY link_id
 """
 _NOT_FOUND: Final = """
 SELECT link_id FROM link JOIN covered USING (registry_l, registry_r)
 WHERE standing AND link_id NOT IN (SELECT link_id FROM found)
 """
-# A decided link stands whatever is found: its pair is not sealed again.
-_FALLING: Final = """
+# Sealed although they were rejected, because a record changed: registries are told what came of it,
+# and keep those that are still ruled out shut again.
+_JUDGED: Final = """
+SELECT link_id FROM found SEMI JOIN (SELECT link_id FROM verdict WHERE verdict = 'REJECTED')
+  USING (link_id)
+"""
+# A settled link stands whatever is found: its pair is not sealed again, unless a record changed.
+_FALLING: Final = f"""
 SELECT link_id FROM link LEFT JOIN verdict USING (link_id)
-WHERE standing AND link_id IN (SELECT unnest($links::VARCHAR[]))
-  AND NOT coalesce(list_contains($deciding, verdict.verdict), false)
+WHERE standing AND link_id IN (SELECT unnest($links::VARCHAR[])) AND NOT {SETTLED}
 """
 _TOLD: Final = """
 INSERT INTO outbox
@@ -109,6 +118,13 @@ SELECT registry_r, link_id, epoch, subject_r, registry_l, subject_l, true, $now 
 _FALLEN: Final = """
 UPDATE link SET standing = false, linkage_id = ''
 WHERE standing AND link_id IN (SELECT unnest($links::VARCHAR[]))
+"""
+
+
+_DECIDE: Final = """
+INSERT INTO verdict
+SELECT $link, $verdict, $reason, $by, $now, levels, $ruled_out_by FROM link
+WHERE link_id = $link ORDER BY standing DESC, created_at DESC LIMIT 1
 """
 
 
@@ -163,8 +179,7 @@ class LinkWriter:
             cursor.execute(_INSERT, names)
             cursor.unregister("found")
             _cover(cursor, covered)
-            deciding = [each.value for each in DECIDING]
-            cursor.execute(_CARRY, {"linkage_id": linkage_id, "epoch": epoch, "deciding": deciding})
+            cursor.execute(_CARRY, {"linkage_id": linkage_id, "epoch": epoch})
             lost = cursor.execute(_LOST, {"linkage_id": linkage_id, "now": at}).fetchall()[0][0]
             cursor.execute(_FALL)
             cursor.execute(_STAND, [linkage_id])
@@ -200,7 +215,6 @@ class LinkWriter:
         """
         now = stored_time(utc_now())
         names = {"linkage_id": linkage_id, "epoch": epoch, "now": now}
-        deciding = [each.value for each in DECIDING]
         with self._store.writing() as cursor:
             cursor.register("found", _table(found, self._pass_ids))
             everything = fallen is None
@@ -212,9 +226,10 @@ class LinkWriter:
             falling = _column(
                 cursor,
                 _FALLING,
-                {"links": [each for each in fallen if each not in known], "deciding": deciding},
+                {"links": [each for each in fallen if each not in known]},
             )
             changed = _column(cursor, _CHANGED, {"linkage_id": linkage_id})
+            judged = _column(cursor, _JUDGED)
             persons = [] if everything else persons_of(cursor, [*falling, *changed])
             cursor.execute(_TOLD, {"links": falling, "now": now})
             cursor.execute(_FALLEN, {"links": falling})
@@ -240,7 +255,9 @@ class LinkWriter:
             else:
                 persons += persons_of(cursor, turned)
                 renamed = rename_some(cursor, linkage_id, persons, [*changed, *turned])
-        return Updated(len(changed), len(falling), frozenset([*changed, *turned, *renamed]))
+        return Updated(
+            len(changed), len(falling), frozenset([*changed, *judged, *turned, *renamed])
+        )
 
     def decided(self) -> bool:
         """Whether any verdict stands that keeps a pair from being sealed."""
@@ -252,13 +269,30 @@ class LinkWriter:
             )
         return bool(found)
 
-    def decide(self, link_id: str, verdict: Verdict, reason: str, decided_by: str) -> None:
-        """Record a verdict, let links and persons follow it, and queue it for both registries."""
+    def decide(
+        self,
+        link_id: str,
+        verdict: Verdict,
+        reason: str,
+        decided_by: str,
+        ruled_out_by: RuledOutBy | None = None,
+    ) -> None:
+        """Record a verdict, let links and persons follow it, and queue it for both registries.
+
+        What it is given on is kept with it: the comparison levels that the link has now.
+        """
         with self._store.writing() as cursor:
             cursor.execute("DELETE FROM verdict WHERE link_id = ?", [link_id])
             cursor.execute(
-                "INSERT INTO verdict VALUES (?, ?, ?, ?, ?)",
-                [link_id, verdict.value, reason, decided_by, stored_time(utc_now())],
+                _DECIDE,
+                {
+                    "link": link_id,
+                    "verdict": verdict.value,
+                    "reason": reason,
+                    "by": decided_by,
+                    "now": stored_time(utc_now()),
+                    "ruled_out_by": ruled_out_by.value if ruled_out_by else "",
+                },
             )
             linked = {Verdict.CONFIRMED: "true", Verdict.REJECTED: "false"}.get(verdict, "above")
             cursor.execute(f"UPDATE link SET linked = {linked} WHERE link_id = ?", [link_id])
@@ -310,6 +344,7 @@ _EMPTY: Final = pa.schema(
         "above": pa.bool_(),
         "pass_id": pa.string(),
         "levels": pa.binary(),
+        "seeker": pa.uint8(),
     }
 ).empty_table()
 
@@ -329,6 +364,7 @@ def _part(found: FoundLinks, pass_ids: Sequence[str]) -> pa.Table:
             pa.array(found.linked, pa.bool_()),
             passes,
             _blobs(found.levels),
+            pa.array(found.seeker, pa.uint8()),
         ],
         schema=_EMPTY.schema,
     )

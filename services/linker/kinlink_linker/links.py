@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from kinlink_core.encoding.keys import lp
 from kinlink_core.encoding.schema import LinkType
+from kinlink_core.wire import Side
 
-from kinlink_linker.domain import as_bytes, packed
+from kinlink_linker.domain import Seeker, as_bytes, packed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -92,6 +93,7 @@ class FoundLinks:
     weight: F64
     probability: F64
     linked: Bools
+    seeker: U8  # `domain.Seeker`
 
     @property
     def count(self) -> int:
@@ -171,7 +173,9 @@ def probability_of(weight: float) -> float:
     return 1 / (1 + 2.0**-weight) if weight > -1000 else 0.0  # noqa: PLR2004 - underflow of a float
 
 
-def merge(scored: ScoredPairs, left_subject: Ids, right_subject: Ids, rule: LinkRule) -> FoundLinks:
+def merge(
+    scored: ScoredPairs, left_subject: Ids, right_subject: Ids, rule: LinkRule, *, seekers: U8
+) -> FoundLinks:
     """Keep the best pair of every subject pair and say which are links.
 
     Args:
@@ -179,6 +183,7 @@ def merge(scored: ScoredPairs, left_subject: Ids, right_subject: Ids, rule: Link
         left_subject: (n, 2) subject of each pair's left side.
         right_subject: (n, 2) subject of each pair's right side.
         rule: the threshold.
+        seekers: (n,) whose notice is the family's, see `seekers_of`.
     """
     keys = np.column_stack([left_subject, right_subject])
     _, first = np.unique(keys, axis=0, return_index=True)
@@ -198,8 +203,20 @@ def merge(scored: ScoredPairs, left_subject: Ids, right_subject: Ids, rule: Link
         best.weight,
         best.probability,
         np.zeros(len(chosen), bool),
+        seekers[chosen],
     )
     return replace(found, linked=rule.linked(lefts, rights, best.weight, found.ids))
+
+
+def seekers_of(left: U8, right: U8) -> U8:
+    """Which of two records wants, by the sides that both registries said; (n,) `domain.Seeker`.
+
+    Nobody, where one of them did not say, or where they say the same of both.
+    """
+    seekers = np.full(len(left), Seeker.NOBODY, np.uint8)
+    seekers[(left == Side.WANTS) & (right == Side.SHOWS)] = Seeker.LEFT
+    seekers[(left == Side.SHOWS) & (right == Side.WANTS)] = Seeker.RIGHT
+    return seekers
 
 
 def link_id(left: str, left_subject: bytes, right: str, right_subject: bytes) -> str:

@@ -108,6 +108,11 @@ def link_message(link: Link) -> pb.Link:
         created_at=stamp(link.created_at),
         missing_registries=link.missing,
         revoked_registries=link.revoked,
+        seeker=_number(pb.Seeker, "SEEKER", link.seeker.name),
+        state=_number(pb.PairState, "PAIR_STATE", link.state),
+        ruled_out_by=_number(pb.RuledOutBy, "RULED_OUT_BY", link.ruled_out_by or ""),
+        verdict_at=stamp(link.verdict_at),
+        changed_fields=link.changed_fields,
     )
 
 

@@ -57,4 +57,12 @@ CREATE TABLE former (
 );
 """
 
-MIGRATIONS: Final = (_V1, _V2, _V3)
+# Whose notice is the family's; what a verdict was given on, and by what a pair was ruled out.
+_V4: Final = """
+ALTER TABLE link ADD COLUMN seeker UTINYINT DEFAULT 0;
+ALTER TABLE verdict ADD COLUMN levels BLOB;
+ALTER TABLE verdict ADD COLUMN ruled_out_by VARCHAR DEFAULT '';
+UPDATE verdict SET levels = link.levels FROM link WHERE link.link_id = verdict.link_id AND standing;
+"""
+
+MIGRATIONS: Final = (_V1, _V2, _V3, _V4)

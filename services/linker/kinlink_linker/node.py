@@ -12,6 +12,7 @@ from kinlink_core.errors import KinlinkError, NotFoundError
 
 from kinlink_linker import score
 from kinlink_linker.calibration import calibration
+from kinlink_linker.case_table import CaseTable
 from kinlink_linker.engine import DuckEngine
 from kinlink_linker.erasure import Eraser
 from kinlink_linker.job import Workshop
@@ -40,10 +41,12 @@ if TYPE_CHECKING:
     from kinlink_core.runtime.metrics import LinkerMetrics
 
     from kinlink_linker.agreement import OwnProfile
-    from kinlink_linker.domain import Link, Verdict
+    from kinlink_linker.case_table import CandidatePage
+    from kinlink_linker.domain import Link, PairState, RuledOutBy, Verdict
     from kinlink_linker.duck import DuckLimits
     from kinlink_linker.engine import Engine
     from kinlink_linker.journal import Journal
+    from kinlink_linker.link_table import ScoredLink
     from kinlink_linker.peer import RegistryPeer
     from kinlink_linker.quality import CalibrationBand
     from kinlink_linker.score import FieldEvidence
@@ -73,6 +76,14 @@ class ExplainedLink:
     prior_weight: float
 
 
+@dataclass(frozen=True)
+class ExplainedCase:
+    """A case with a page of its candidates, each with the sum that gave its weight."""
+
+    page: CandidatePage
+    candidates: list[ExplainedLink]
+
+
 class Node:
     """Everything a linker keeps and does, behind one door."""
 
@@ -96,13 +107,14 @@ class Node:
         self._dial = dial
         self._store = Store(home, limits.duck)
         self._files = TokenFiles(home, limits.duck)
-        self.links = LinkTable(self._store, registries)
+        self.links = LinkTable(self._store, registries, [each.name for each in schema.fields])
+        self.cases = CaseTable(self._store, self.links)
         self.persons = PersonTable(self._store)
         self.models = ModelTable(self._store)
         pass_ids = [each.id for each in schema.passes]
         self._writer = LinkWriter(self._store, pass_ids, limits.linkages_kept)
         self._outbox = Outbox(self._store)
-        self._job_metrics = JobMetrics(metrics, self.links, self.persons)
+        self._job_metrics = JobMetrics(metrics, self.links, self.persons, self.cases)
         self.watch = RegistryWatch(RegistryTable(self._store), metrics, registries)
         self.sync = Synchroniser(
             own=own,
@@ -170,17 +182,40 @@ class Node:
     def explain(self, link_id: str) -> ExplainedLink:
         """One link with its evidence, computed from its levels and the model that scored it."""
         found = self.links.get(link_id)
-        _, body = self.models.get(found.model)
-        model = Model.from_json(body, self.schema)
-        levels = np.frombuffer(found.levels, np.uint8)
-        evidence = score.evidence(self.schema, model, found.link.pass_id, levels)
-        return ExplainedLink(found.link, evidence, model.passes[found.link.pass_id].prior_weight)
+        return self._explained(found, self._model(found.model))
 
-    def decide(self, link_id: str, verdict: Verdict, reason: str, decided_by: str) -> Link:
+    def explain_case(
+        self,
+        registry: str,
+        subject: bytes,
+        *,
+        touching: str = "",
+        states: tuple[PairState, ...] = (),
+        size: int = 0,
+        token: str = "",
+    ) -> ExplainedCase:
+        """One case with a page of its candidates and their evidence; see `CaseTable.get`."""
+        page = self.cases.get(
+            registry, subject, touching=touching, states=states, size=size, token=token
+        )
+        models = {name: self._model(name) for name in {each.model for each in page.candidates}}
+        return ExplainedCase(
+            page, [self._explained(each, models[each.model]) for each in page.candidates]
+        )
+
+    def decide(
+        self,
+        link_id: str,
+        verdict: Verdict,
+        reason: str,
+        decided_by: str,
+        ruled_out_by: RuledOutBy | None = None,
+    ) -> Link:
         """Record a verdict and tell both registries; who is away is told later."""
         link = self.links.get(link_id).link
-        self._writer.decide(link_id, verdict, reason, decided_by)
+        self._writer.decide(link_id, verdict, reason, decided_by, ruled_out_by)
         self.metrics.verdicts.labels(verdict.lower()).inc()
+        self._job_metrics.stock()
         threads = [
             threading.Thread(target=self._deliver, args=(name,), daemon=True)
             for name in (link.registry_l, link.registry_r)
@@ -208,6 +243,15 @@ class Node:
     def store_bytes(self) -> int:
         """Bytes of all the linker's files."""
         return self._store.size_bytes + self._files.size_bytes
+
+    def _model(self, name: str) -> Model:
+        _, body = self.models.get(name)
+        return Model.from_json(body, self.schema)
+
+    def _explained(self, found: ScoredLink, model: Model) -> ExplainedLink:
+        levels = np.frombuffer(found.levels, np.uint8)
+        evidence = score.evidence(self.schema, model, found.link.pass_id, levels)
+        return ExplainedLink(found.link, evidence, model.passes[found.link.pass_id].prior_weight)
 
     def _deliver(self, name: str) -> None:
         try:

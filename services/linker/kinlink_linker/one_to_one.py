@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from kinlink_linker import duck
-from kinlink_linker.domain import DECIDING, ids_of
+from kinlink_linker.domain import ids_of
+from kinlink_linker.pair_state import SETTLED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,13 +26,13 @@ _ENDS: Final = """
 SELECT DISTINCT registry_l, registry_r, subject_l, subject_r FROM link
 WHERE list_contains($links, link_id)
 """
-# A decided pair is not found by a full run, so it takes nobody there.
-_HANGING: Final = """
+# A settled pair is not found by a full run, so it takes nobody there.
+_HANGING: Final = f"""
 SELECT link_id, subject_l, subject_r, weight, above
 FROM link LEFT JOIN verdict USING (link_id)
 WHERE standing AND registry_l = $left AND registry_r = $right
   AND (list_contains($lefts, subject_l) OR list_contains($rights, subject_r))
-  AND NOT coalesce(list_contains($deciding, verdict.verdict), false)
+  AND NOT {SETTLED}
 """
 _DECIDE: Final = """
 UPDATE link SET above = NOT above, linked = NOT above WHERE standing AND list_contains(?, link_id)
@@ -66,7 +67,6 @@ def _hanging(
                 "right": right,
                 "lefts": sorted(lefts),
                 "rights": sorted(rights),
-                "deciding": [each.value for each in DECIDING],
             },
         )
         before = len(lefts) + len(rights)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from kinlink_core.errors import KinlinkError, Reason
 
 from kinlink_linker import duck
+from kinlink_linker.pair_state import TOLD
 from kinlink_linker.peer import Publication
 
 if TYPE_CHECKING:
@@ -25,11 +26,11 @@ if TYPE_CHECKING:
 NOTICES_A_REQUEST = 2_000
 _NO_LINKAGE = ""
 
-_WAITING: Final = """
+_WAITING: Final = f"""
 SELECT outbox.epoch, outbox.link_id, outbox.subject, outbox.partner, outbox.partner_subject,
        outbox.removed, coalesce(link.weight, 0), coalesce(link.probability, 0),
        CASE WHEN link.linked THEN coalesce(member.person_id, '') ELSE '' END,
-       coalesce(verdict.verdict, ''), outbox.noted_at
+       {TOLD}, outbox.noted_at
 FROM outbox
 LEFT JOIN link ON link.link_id = outbox.link_id AND link.standing AND NOT outbox.removed
 LEFT JOIN verdict ON verdict.link_id = outbox.link_id

@@ -143,10 +143,11 @@ class DiscloseRequest:
 
 @dataclass(frozen=True)
 class Disclosed:
-    """Subject ids, zero where refused."""
+    """Subject ids, zero where refused, and of which side each is (`wire.Side`)."""
 
     subjects: Ids
     refusal: U8
+    sides: U8
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from kinlink_linker import duck
 from kinlink_linker.domain import as_bytes
 from kinlink_linker.federation import Ask, in_turn
+from kinlink_linker.pair_state import TOLD
 from kinlink_linker.peer import Publication
 
 if TYPE_CHECKING:
@@ -25,10 +26,10 @@ if TYPE_CHECKING:
 
 PUBLICATIONS_A_REQUEST = 4_000
 
-_LINKS: Final = """
+_LINKS: Final = f"""
 SELECT link.link_id, link.registry_l, link.subject_l, link.registry_r, link.subject_r, link.weight,
        link.probability, CASE WHEN link.linked THEN coalesce(member.person_id, '') ELSE '' END,
-       coalesce(verdict.verdict, '')
+       {TOLD}
 FROM link
 LEFT JOIN verdict ON verdict.link_id = link.link_id
 LEFT JOIN member ON member.registry = link.registry_l AND member.subject = link.subject_l

@@ -313,10 +313,12 @@ class GrpcRegistryPeer:
         try:
             answer = self._unary(self._stub.DiscloseSubjects, message, UNARY_SECONDS)
         except KinlinkError as error:
-            return Disclosed(np.zeros((rows, 2), np.uint64), refused_whole(error, rows))
+            return Disclosed(
+                np.zeros((rows, 2), np.uint64), refused_whole(error, rows), np.zeros(rows, np.uint8)
+            )
         disclosed = wire.DisclosedRows.read(answer)
         expect_rows(disclosed.rows, rows)
-        return Disclosed(ids_of(disclosed.subjects), disclosed.refusal)
+        return Disclosed(ids_of(disclosed.subjects), disclosed.refusal, disclosed.sides)
 
     def publish(
         self,

@@ -17,6 +17,16 @@ from kinlink_core.runtime.interceptor import caller
 from kinlink_core.runtime.purpose import PURPOSE_DEFAULT, check_purpose
 from kinlink_core.runtime.server import Service
 
+from kinlink_linker.case_servicer import (
+    case_message,
+    cases_message,
+    check_names,
+    evidence_messages,
+    read_filter,
+    read_ruled_out_by,
+    read_states,
+    read_subject,
+)
 from kinlink_linker.domain import LinkageOrder, Threshold
 from kinlink_linker.link_query import (
     LinkFilter,
@@ -65,6 +75,8 @@ POLICY: Final = {
     "GetModel": _READERS,
     "SetModel": frozenset({Role.OPERATOR}),
     "GetLinkageQuality": _READERS,
+    "ListCases": _READERS,
+    "GetCase": _READERS,
 }
 
 _ORDERS: Final = {
@@ -97,7 +109,8 @@ class LinkerServicer(linker_pb2_grpc.LinkerServiceServicer):
     ) -> pb.ListRegistriesResponse:
         """All registries as they were last seen."""
         return pb.ListRegistriesResponse(
-            registries=[registry_message(status) for status in self._node.watch.all()]
+            registries=[registry_message(status) for status in self._node.watch.all()],
+            two_sided=self._node.schema.sides is not None,
         )
 
     def CreateLinkage(  # noqa: N802
@@ -195,16 +208,7 @@ class LinkerServicer(linker_pb2_grpc.LinkerServiceServicer):
             self._journal.read(str(caller()), request.id)
         return pb.GetLinkResponse(
             link=link_message(explained.link),
-            evidence=[
-                pb.Evidence(
-                    field=each.field,
-                    level=each.level,
-                    weight=each.weight,
-                    m_probability=each.m,
-                    u_probability=each.u,
-                )
-                for each in explained.evidence
-            ],
+            evidence=evidence_messages(explained),
             prior_weight=explained.prior_weight,
         )
 
@@ -233,11 +237,48 @@ class LinkerServicer(linker_pb2_grpc.LinkerServiceServicer):
         _check_length("decided_by", request.decided_by, NAME_CHARS_MAX)
         _check_length("reason", request.reason, REASON_CHARS_MAX)
         verdict = VERDICTS[request.verdict]
+        ruled_out_by = read_ruled_out_by(request.ruled_out_by, verdict)
         self._node.links.get(request.id)
         # Written first: a verdict that the audit cannot hold is not taken.
         self._journal.decided(str(caller()), request.id, verdict, request.decided_by)
-        link = self._node.decide(request.id, verdict, request.reason, request.decided_by)
+        link = self._node.decide(
+            request.id, verdict, request.reason, request.decided_by, ruled_out_by
+        )
         return pb.DecideLinkResponse(link=link_message(link))
+
+    def ListCases(  # noqa: N802
+        self,
+        request: pb.ListCasesRequest,
+        context: Any,  # noqa: ARG002
+    ) -> pb.ListCasesResponse:
+        """Families' notices that have candidates."""
+        if request.order not in _ORDERS:
+            raise _malformed("order is not one of the known ones.")
+        page = self._node.cases.page(
+            read_filter(request), _ORDERS[request.order], request.page_size, request.page_token
+        )
+        if caller().role is Role.OPERATOR:
+            self._journal.read(str(caller()), links=sum(each.candidates for each in page.cases))
+        return cases_message(page)
+
+    def GetCase(  # noqa: N802
+        self,
+        request: pb.GetCaseRequest,
+        context: Any,  # noqa: ARG002
+    ) -> pb.GetCaseResponse:
+        """One of them, with a page of its candidates and their evidence."""
+        check_names(registry=request.registry, touching=request.touching)
+        found = self._node.explain_case(
+            request.registry,
+            read_subject(request.subject),
+            touching=request.touching,
+            states=read_states(request.states),
+            size=request.page_size,
+            token=request.page_token,
+        )
+        if caller().role is Role.OPERATOR:
+            self._journal.read(str(caller()), links=len(found.candidates))
+        return case_message(found)
 
     def GetStanding(  # noqa: N802
         self,
@@ -362,6 +403,7 @@ def _filter(message: pb.LinkFilter) -> LinkFilter:
         verdicts=tuple(sorted({VERDICTS[each] for each in message.verdicts})),
         undecided_only=message.undecided_only,
         include_disclosed=message.include_disclosed,
+        states=read_states(message.states),
     )
 
 

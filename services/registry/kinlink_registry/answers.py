@@ -301,6 +301,12 @@ def disclose(
     node: Node, partners: Partners, *, epoch: str, card: Card, asker: Asker, asked: DiscloseAsk
 ) -> tuple[Partner, DisclosedRows]:
     """Subject ids of pairs, within the policy."""
+    with node.vault.reading() as session:
+        served = node.epochs.served(session, epoch)
+        live = node.directory.live(session, served)
+        sides = disclosure.sides_of(
+            session, node.shelf, node.schema, served, live=live, handles=asked.own_handles
+        )
     with node.vault.writing() as session:
         served = node.epochs.served(session, epoch)
         partner = partners.admit(card, served)
@@ -314,6 +320,7 @@ def disclose(
             policy=node.policy,
             asker=asker,
             asked=asked,
+            sides=sides,
         )
     islands.refuse_if_all(answers.refusal)
     return partner, answers

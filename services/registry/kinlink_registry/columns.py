@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 ID_BYTES = 16
 
 Bytes = npt.NDArray[np.uint8]
+# Stands for no id in the vault.
+NO_ID = "00000000-0000-0000-0000-000000000000"
 
 _ARROW_TYPES = {
     "int16": pa.int16(),

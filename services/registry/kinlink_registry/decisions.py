@@ -3,7 +3,8 @@
 A verdict names two records; the linker names handles. Which handles a partner's record goes under
 is asked of the partner (`kinlink_core.encoding.decisions`). Until it has answered for all decided
 pairs of one of our records, nothing of that record is sealed towards it; from then on exactly the
-decided pairs are refused.
+decided pairs are refused. A rejection is about the versions of both records that were compared: it
+stands until one of them changes.
 """
 
 from __future__ import annotations
@@ -53,14 +54,14 @@ WITH known AS (
 )
 SELECT DISTINCT position
   FROM asked JOIN known USING (ref, partner_handle)
-  SEMI JOIN (SELECT ref, partner_record FROM decided WHERE partner = $partner)
+  SEMI JOIN (SELECT ref, partner_record FROM decided WHERE partner = $partner AND stands)
     USING (ref, partner_record)
 """
 _UNANSWERED = """
 FROM decided ANTI JOIN (SELECT ref, partner_record FROM decided_handle
                          WHERE epoch_id = $epoch AND partner = $partner)
   USING (ref, partner_record)
-WHERE partner = $partner
+WHERE partner = $partner AND stands
 """
 
 
@@ -72,6 +73,7 @@ class _Decided:
     name: bytes
     version: int
     partner_record: bytes
+    stands: bool  # for the version that our record has now
 
     def question(self) -> Question:
         """Ask the partner about it."""
@@ -89,7 +91,9 @@ def refuse(
 ) -> None:
     """Refuse, in place, pairs that carry a verdict that stands, or of which that is not known."""
     named = {"epoch": epoch.id, "partner": partner.name}
-    if not session.rows("SELECT 1 FROM decided WHERE partner = ? LIMIT 1", [partner.name]):
+    if not session.rows(
+        "SELECT 1 FROM decided WHERE partner = ? AND stands LIMIT 1", [partner.name]
+    ):
         return
     asked = columns.table(
         position=columns.positions(len(refs)),
@@ -103,18 +107,23 @@ def refuse(
 
 
 def refuse_by_name(session: Session, partner: Partner, rows: PairRows, partner_tags: Bytes) -> None:
-    """Refuse, in place, answered pairs that carry a verdict, by the partner's record tags."""
+    """Refuse, in place, answered pairs that carry a verdict, by the partner's record tags.
+
+    A pair that was rejected is open again once one of its records is another version.
+    """
     which = rows.answered()
     names = np.zeros((len(which), columns.ID_BYTES), np.uint8)
     names[:, :RECORD_NAME_BYTES] = partner_tags[which, :RECORD_NAME_BYTES]
     found = session.table(
-        "SELECT position FROM asked SEMI JOIN"
-        " (SELECT ref, partner_record FROM decided WHERE partner = ?) USING (ref, partner_record)",
-        [partner.name],
+        "SELECT DISTINCT position FROM asked JOIN decided USING (ref, partner_record)"
+        " WHERE partner = ? AND stands"
+        " AND decided.partner_tag IN (asked.partner_tag, ?::UUID)",
+        [partner.name, columns.NO_ID],
         asked=columns.table(
             position=columns.positions(len(which)),
             ref=np.ascontiguousarray(rows.refs[which], np.int32),
             partner_record=names,
+            partner_tag=np.ascontiguousarray(partner_tags[which]),
         ),
     )
     rows.refusal[which[columns.numbers(found["position"])]] = Refusal.DECIDED
@@ -139,7 +148,8 @@ class Talk:
         """Seal the next questions for the partner; empty when there is none."""
         # At random: pairs that a partner does not answer must not keep others from being asked.
         chosen = self.session.table(
-            f"SELECT ref, partner_record {_UNANSWERED} ORDER BY random() LIMIT {QUESTIONS_MAX}",
+            f"SELECT ref, partner_record, stands {_UNANSWERED}"
+            f" ORDER BY random() LIMIT {QUESTIONS_MAX}",
             self._named(),
         )
         if not len(chosen):
@@ -150,18 +160,22 @@ class Talk:
     def answer(self, sealed: bytes) -> bytes:
         """Answer the partner's questions: of pairs that are decided here too, and of gone records.
 
+        Of a pair that was rejected before our record changed there is no handle to refuse.
+
         Raises:
             InvalidInputError: the questions were not sealed by this partner for this epoch.
         """
         channel = self._channel()
         era, questions = _opened(lambda: channel.open_questions(sealed))
-        pairs = {
-            (each.name, each.partner_record[:NAME_BYTES]): each.ref for each in self._decided()
-        }
-        refs = {asked: pairs.get((asked.theirs, asked.own)) for asked in questions}
-        known = {asked: ref for asked, ref in refs.items() if ref is not None}
-        handles = _handles(self.session, self.epoch, sorted(set(known.values())))
-        replies = [Reply(asked, gone=False, handles=handles[ref]) for asked, ref in known.items()]
+        pairs = {(each.name, each.partner_record[:NAME_BYTES]): each for each in self._decided()}
+        found = {asked: pairs.get((asked.theirs, asked.own)) for asked in questions}
+        known = {asked: each for asked, each in found.items() if each is not None}
+        refs = sorted({each.ref for each in known.values() if each.stands})
+        handles = _handles(self.session, self.epoch, refs)
+        replies = [
+            Reply(asked, gone=False, handles=handles[each.ref] if each.stands else ())
+            for asked, each in known.items()
+        ]
         others = [asked for asked in questions if asked not in known]
         if others:
             live = _live_names(self.session, self.cipher)
@@ -190,7 +204,8 @@ class Talk:
 
     def _decided(self) -> list[_Decided]:
         chosen = self.session.table(
-            "SELECT ref, partner_record FROM decided WHERE partner = ?", [self.partner.name]
+            "SELECT ref, partner_record, stands FROM decided WHERE partner = ?",
+            [self.partner.name],
         )
         return _with_names(self.session, self.cipher, chosen)
 
@@ -244,16 +259,18 @@ def _believe(
 
 def _with_names(session: Session, cipher: VaultCipher, chosen: Any) -> list[_Decided]:
     found = session.table(
-        "SELECT ref, version, local_key, partner_record FROM chosen JOIN record USING (ref)",
+        "SELECT ref, version, local_key, partner_record, stands"
+        " FROM chosen JOIN record USING (ref)",
         chosen=chosen,
     )
     return [
-        _Decided(ref, name, version, record.tobytes())
-        for ref, version, name, record in zip(
+        _Decided(ref, name, version, record.tobytes(), stands)
+        for ref, version, name, record, stands in zip(
             found["ref"].to_pylist(),
             found["version"].to_pylist(),
             _names(cipher, found),
             columns.matrix(found["partner_record"]),
+            found["stands"].to_pylist(),
             strict=True,
         )
     ]

@@ -12,15 +12,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from kinlink_core.encoding.encode import split_fixed
 from kinlink_core.encoding.membership import island_blocks, island_seeds
 from kinlink_core.encoding.record_tags import open_record_tags
-from kinlink_core.wire import DisclosedRows, Refusal
+from kinlink_core.wire import DisclosedRows, Refusal, Side
 
 from kinlink_registry import columns, islands, quotas
 from kinlink_registry.approvals import Guard
 from kinlink_registry.cipher import record_name
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+    from kinlink_core.encoding.schema import Schema
     from kinlink_core.wire import DiscloseAsk
 
     from kinlink_registry.blocking_keys import BlockingKeys
@@ -34,6 +37,12 @@ if TYPE_CHECKING:
     from kinlink_registry.records import Refs
     from kinlink_registry.sealing import PairRows
     from kinlink_registry.session import Session
+    from kinlink_registry.shelf import Shelf
+
+    U8 = npt.NDArray[np.uint8]
+
+
+_EVERY_VERSION = bytes(columns.ID_BYTES)
 
 
 def disclose(
@@ -47,8 +56,12 @@ def disclose(
     policy: Policy,
     asker: Asker,
     asked: DiscloseAsk,
+    sides: U8,
 ) -> DisclosedRows:
-    """Decide row by row, and write every decision that binds later ones down."""
+    """Decide row by row, and write every decision that binds later ones down.
+
+    `sides` are (n,) those of the own records, told with a subject only.
+    """
     located = islands.locate(session, epoch, live, asked.own_handles)
     tags = _partner_tags(
         session, cipher, keys, epoch, live=live, partner=partner, asked=asked, located=located
@@ -70,7 +83,25 @@ def disclose(
     subjects = np.zeros((len(own_handles), columns.ID_BYTES), np.uint8)
     named = located.refusal == Refusal.ANSWERED
     subjects[named] = _subjects(session, epoch, located.ref[named])
-    return DisclosedRows(subjects, located.refusal)
+    return DisclosedRows(subjects, located.refusal, np.where(named, sides, Side.UNSAID))
+
+
+def sides_of(
+    session: Session, shelf: Shelf, schema: Schema, epoch: Epoch, *, live: Live, handles: Bytes
+) -> U8:
+    """Of which side the record under each own handle is; (n,). Unsaid without sides.
+
+    Told with a subject only: of a pair the linker knows that the sides differ, and has to know
+    whose case it is when people look at it.
+    """
+    sides = np.full(len(handles), Side.UNSAID, np.uint8)
+    if schema.sides is None:
+        return sides
+    located = islands.locate(session, epoch, live, handles)
+    rows = np.flatnonzero(located.refusal == Refusal.ANSWERED)
+    opened = shelf.fetch(session, epoch, located.ref[rows]).gather(located.ref[rows])
+    sides[rows] = np.where(split_fixed(schema, opened.fixed).wants, Side.WANTS, Side.SHOWS)
+    return sides
 
 
 def refuse_others(
@@ -135,7 +166,8 @@ class _Ledger:
 
     answered: dict[bytes, int]  # own and partner handle to refusal
     winners: set[tuple[int, bytes]]  # own record and partner tag
-    decided: set[tuple[int, bytes]]  # own record and name of the partner's
+    # Own record and name of the partner's, to the tag of the version it is about; zeros: of all.
+    decided: dict[tuple[int, bytes], bytes]
     weight_min: float
     left: int
     guard: Guard
@@ -166,11 +198,13 @@ class _Ledger:
             [columns.matrix(before["own_handle"]), columns.matrix(before["partner_handle"])], axis=1
         )
         decided = session.table(
-            "SELECT ref, partner_record FROM decided SEMI JOIN asked USING (ref) WHERE partner = ?",
+            "SELECT ref, partner_record, partner_tag FROM decided SEMI JOIN asked USING (ref)"
+            " WHERE partner = ? AND stands",
             [partner.name],
             asked=asked,
         )
         decided_names = columns.rows(columns.matrix(decided["partner_record"]))
+        pairs = zip(decided["ref"].to_pylist(), decided_names, strict=True)
         return cls(
             answered=dict(zip(columns.rows(handles), refusals, strict=True)),
             winners={
@@ -178,7 +212,9 @@ class _Ledger:
                 for ref, tag, refusal in zip(records, tags, refusals, strict=True)
                 if refusal == Refusal.ANSWERED
             },
-            decided=set(zip(decided["ref"].to_pylist(), decided_names, strict=True)),
+            decided=dict(
+                zip(pairs, columns.rows(columns.matrix(decided["partner_tag"])), strict=True)
+            ),
             weight_min=policy.disclosure_weight_min,
             left=quotas.disclosures_left(session, policy, asker.linker),
             guard=Guard.load(session, partner.name, refs),
@@ -190,7 +226,7 @@ class _Ledger:
         pair = (ref, tag)
         if not tag:
             return Refusal.PROOF_REFUSED
-        if (ref, record_name(tag)) in self.decided:
+        if self.decided.get((ref, record_name(tag))) in {tag, _EVERY_VERSION}:
             return Refusal.DECIDED
         if handles in self.answered:
             return Refusal(self.answered[handles])

@@ -213,6 +213,12 @@ def unpublish(session: Session, refs: Refs) -> Bytes:
     # What partners said of their decided records: under its new handles a record asks anew.
     for table in ("handle", "waiting", "sketch", "decided_handle"):
         session.run(f"DELETE FROM {table} WHERE ref IN (SELECT ref FROM gone)", gone=gone)
+    # What was rejected was another version of it.
+    session.run(
+        "UPDATE decided SET stands = false"
+        f" WHERE partner_tag <> '{columns.NO_ID}'::UUID AND ref IN (SELECT ref FROM gone)",
+        gone=gone,
+    )
     # A changed record may be disclosed again, under its new handles.
     session.run(
         f"UPDATE disclosed SET refusal = {Refusal.RETIRED_HANDLE:d}"

@@ -7,9 +7,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from kinlink_core.wire import Refusal
 
 from kinlink_registry import columns, records, subjects
-from kinlink_registry.domain import CONFIRMED, REJECTED, UNSPECIFIED, LocalLink, PublishedLink
+from kinlink_registry.domain import (
+    CONFIRMED,
+    REJECTED,
+    UNSPECIFIED,
+    UNSURE,
+    LocalLink,
+    PublishedLink,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -18,7 +26,7 @@ if TYPE_CHECKING:
     from kinlink_registry.session import Session
 
 LINKS_A_PAGE = 1000
-_NOBODY = "00000000-0000-0000-0000-000000000000"
+_NOBODY = columns.NO_ID
 
 
 @dataclass(frozen=True)
@@ -45,19 +53,26 @@ _COMPLETED = """
         coalesce(nullif(known.partner_handle, $nobody::UUID), before.partner_handle, $nobody::UUID)
           AS partner_handle,
         coalesce(nullif(known.verdict, 0), before.verdict, 0)::UTINYINT AS verdict),
-      before.partner_record AS record_before,
+      before.partner_record AS record_before, before.partner_tag AS tag_before,
+      before.version AS version_before,
       CASE WHEN $linkage = '' THEN coalesce(before.linkage_id, '') ELSE $linkage END AS linkage_id,
       CASE WHEN $linkage = '' THEN coalesce(before.missing_registries, [])
            ELSE $missing::VARCHAR[] END AS missing_registries
       FROM known LEFT JOIN link before USING (link_id)),
   named AS (
-    SELECT position, any_value(partner_record) AS partner_record
+    SELECT position, any_value(partner_record) AS partner_record,
+           any_value(partner_tag) AS partner_tag,
+           -- Of a record that changed since it was disclosed, no longer the version it has now.
+           any_value(CASE WHEN refusal = $answered THEN version END) AS version
       FROM filled JOIN disclosed USING (ref, partner, own_handle, partner_handle)
+      JOIN record USING (ref)
      WHERE epoch_id = $epoch GROUP BY position)
   SELECT link_id, $epoch::SMALLINT AS epoch_id, ref, subject, partner, partner_subject,
          own_handle, partner_handle, match_weight, match_probability, person_id, verdict,
          linkage_id, missing_registries, $now::TIMESTAMP AS published_at,
-         coalesce(named.partner_record, record_before, $nobody::UUID) AS partner_record
+         coalesce(named.partner_record, record_before, $nobody::UUID) AS partner_record,
+         coalesce(named.partner_tag, tag_before, $nobody::UUID) AS partner_tag,
+         coalesce(named.version, version_before, 0) AS version
     FROM filled LEFT JOIN named USING (position)
 """
 # A record's subject id lasts over epochs because of such a link.
@@ -83,7 +98,7 @@ def publish(
         _COMPLETED,
         {
             "epoch": epoch_id, "linkage": linkage_id, "missing": list(missing_registries),
-            "now": _now(), "nobody": _NOBODY,
+            "now": _now(), "nobody": _NOBODY, "answered": int(Refusal.ANSWERED),
         },
         links=links,
     )  # fmt: skip
@@ -109,7 +124,8 @@ def local_links(
         where = "SEMI JOIN (SELECT ref FROM record WHERE local_key = ?::UUID) USING (ref)"
         params = [cipher.local_key(local_id).hex()]
     found = session.table(
-        f"SELECT * EXCLUDE (partner_record) FROM link {where} ORDER BY match_weight DESC, link_id",
+        f"SELECT * EXCLUDE (partner_record, partner_tag, version) FROM link {where}"
+        " ORDER BY match_weight DESC, link_id",
         params,
     )
     for start in range(0, len(found), LINKS_A_PAGE):
@@ -156,23 +172,38 @@ def _local(row: dict[str, Any], local_id: str) -> LocalLink:
 
 
 def _settle(session: Session, kept: Any) -> None:
-    """Keep confirmed and rejected pairs from being compared again; "unsure" opens them."""
+    """Keep confirmed and rejected pairs from being compared again; "unsure" opens them.
+
+    A rejection is about the versions of both records that were compared: when one of them changed,
+    the pair may be compared anew. A confirmation holds for all versions. That an open pair was
+    decided once is kept: its subject ids last, so that what was said of it can be found again.
+    """
     judged = session.table(
-        f"SELECT ref, partner, partner_record, verdict FROM kept WHERE verdict <> {UNSPECIFIED}"
-        " AND partner_record <> ?::UUID",
+        "SELECT ref, partner, partner_record, verdict, partner_tag, version FROM kept"
+        f" WHERE verdict <> {UNSPECIFIED} AND partner_record <> ?::UUID",
         [_NOBODY],
         kept=kept,
     )
     if not len(judged):
         return
+    same = (
+        "decided.ref = judged.ref AND decided.partner = judged.partner"
+        " AND decided.partner_record = judged.partner_record"
+    )
     session.run(
-        "DELETE FROM decided USING judged WHERE decided.ref = judged.ref"
-        " AND decided.partner = judged.partner AND decided.partner_record = judged.partner_record",
+        f"DELETE FROM decided USING judged WHERE {same} AND verdict IN ({CONFIRMED}, {REJECTED})",
         judged=judged,
     )
     session.run(
-        f"INSERT INTO decided SELECT DISTINCT ref, partner, partner_record FROM judged"
-        f" WHERE verdict IN ({CONFIRMED}, {REJECTED})",
+        f"UPDATE decided SET stands = false FROM judged WHERE {same} AND verdict = {UNSURE}",
+        judged=judged,
+    )
+    session.run(
+        "INSERT INTO decided SELECT DISTINCT ref, partner, partner_record,"
+        f" CASE WHEN verdict = {CONFIRMED} THEN ?::UUID ELSE partner_tag END,"
+        f" verdict = {CONFIRMED} OR judged.version IN (0, record.version)"
+        f" FROM judged JOIN record USING (ref) WHERE verdict IN ({CONFIRMED}, {REJECTED})",
+        [_NOBODY],
         judged=judged,
     )
 

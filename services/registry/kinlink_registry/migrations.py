@@ -157,7 +157,24 @@ FOLLOWED = Migration(
     ),
 )
 
-MIGRATIONS: tuple[Migration, ...] = (FIRST, EVALUATED, LASTING, GUARDED, ROUNDS, BOOKED, FOLLOWED)
+REOPENED = Migration(
+    8,
+    (
+        # Which versions of the two records a rejection is about: the partner's by its tag, zero
+        # where it holds for all (a confirmation, a verdict of before); whether ours is still that.
+        """ALTER TABLE decided
+             ADD COLUMN partner_tag UUID DEFAULT '00000000-0000-0000-0000-000000000000'""",
+        "ALTER TABLE decided ADD COLUMN stands BOOLEAN DEFAULT true",
+        # The versions that were compared for a link; zero where they are not known.
+        """ALTER TABLE link
+             ADD COLUMN partner_tag UUID DEFAULT '00000000-0000-0000-0000-000000000000'""",
+        "ALTER TABLE link ADD COLUMN version INTEGER DEFAULT 0",
+    ),
+)
+
+MIGRATIONS: tuple[Migration, ...] = (
+    FIRST, EVALUATED, LASTING, GUARDED, ROUNDS, BOOKED, FOLLOWED, REOPENED,
+)  # fmt: skip
 
 
 def migrate(session: Session, migrations: tuple[Migration, ...]) -> None:

@@ -9,6 +9,14 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from kinlink_core.errors import NotFoundError, Reason
+from kinlink_gateway.cases import (
+    Candidate,
+    CandidatePage,
+    Case,
+    CaseFilter,
+    CaseKey,
+    CasePage,
+)
 from kinlink_gateway.linkage_quality import (
     BlockingLoss,
     CalibrationBand,
@@ -29,9 +37,12 @@ from kinlink_gateway.linker import (
     LinkOrder,
     LinkPage,
     MissingRegistry,
+    PairState,
     PassCounts,
     Registry,
     RegistryState,
+    RuledOutBy,
+    Seeker,
     Stage,
     Verdict,
 )
@@ -65,6 +76,27 @@ FIELDS = (
 )
 
 
+# Registries of families' notices, and of found people's; either name may sort first.
+FAMILIES = ("shaanxi", "henan")
+FOUND = ("sichuan", "fujian")
+# How many candidates each family's notice has.
+CANDIDATES_OF = (14, 6, 9, 3, 11, 2, 5, 1)
+NOTICE_FIELDS = (
+    ("born", "within half a year", 2.2, 0.26, 0.06),
+    ("sex", "equal", 0.99, 0.995, 0.501),
+    ("parted", "within two years", 1.7, 0.46, 0.14),
+    ("arrival", "where very many go", 2.4, 0.2, 0.038),
+    ("place", "missing", 0.0, 1.0, 1.0),
+    ("nickname", "close", 3.9, 0.15, 0.01),
+    ("surname", "none of these", -0.9, 0.5, 0.93),
+    ("siblings", "as many", 1.1, 0.55, 0.26),
+    ("marks", "one", 3.2, 0.4, 0.043),
+    ("memories", "two", 2.6, 0.25, 0.041),
+    ("blood", "likely", 0.4, 0.4, 0.3),
+    ("height", "missing", 0.0, 1.0, 1.0),
+)
+
+
 def identifier(*parts: object) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
@@ -86,6 +118,30 @@ def make_link(number: int, *, linkage: str, pair: tuple[str, str], weight: float
         blocking_pass="name_birth" if number % 3 else "birth_place_lsh",
         created_at=START + timedelta(minutes=number),
         missing_registries=("henan",) if linkage == "lk-partial" else (),
+    )
+
+
+def make_candidate(number: int, rank: int, linkage: str) -> Link:
+    """A found person's notice for a family's; the registry of smaller name is on the left."""
+    family = (FAMILIES[number % 2], identifier("family", number))
+    found = (FOUND[rank % 2], identifier("found", number, rank))
+    (left, right) = sorted((family, found))
+    weight = round(6.5 - number * 1.3 - rank * 1.1 - 0.07 * rank**2, 2)
+    probability = 1 / (1 + 2**-weight)
+    return Link(
+        id=identifier("candidate", number, rank),
+        linkage_id=linkage,
+        registry_l=left[0],
+        subject_l=left[1],
+        registry_r=right[0],
+        subject_r=right[1],
+        match_weight=weight,
+        match_probability=probability,
+        linked=probability >= 0.5,
+        person_id=identifier("person of", number) if probability >= 0.5 else "",
+        blocking_pass="away_1",  # noqa: S106 - a name, not a secret
+        created_at=START + timedelta(hours=31 * number + rank),
+        seeker=Seeker.L if left == family else Seeker.R,
     )
 
 
@@ -141,6 +197,7 @@ class FakeLinker:
     """Implements `Linker`; its attributes may be changed by a test."""
 
     def __init__(self) -> None:
+        self.sides = False
         self.registries = {
             "shaanxi": Registry(
                 "shaanxi", RegistryState.READY, "", "2026-11", 20_411, 81_250, 0, START
@@ -319,18 +376,149 @@ class FakeLinker:
         if link_id not in self.links:
             raise NotFoundError(Reason.LINK_NOT_FOUND)
         link = self.links[link_id]
-        known = sum(weight for _, _, weight, _, _ in FIELDS[1:])
+        fields = NOTICE_FIELDS if link.seeker else FIELDS
+        known = sum(weight for _, _, weight, _, _ in fields[1:])
         first = round(link.match_weight - PRIOR_WEIGHT - known, 6)
-        name, level, _, m, _ = FIELDS[0]
+        name, level, _, m, _ = fields[0]
         evidence = (
             Evidence(name, level, first, m, m / 2**first if math.isfinite(first) else 1.0),
-            *(Evidence(*field) for field in FIELDS[1:]),
+            *(Evidence(*field) for field in fields[1:]),
         )
         return ExplainedLink(link, evidence, PRIOR_WEIGHT)
 
-    def decide_link(self, link_id: str, *, verdict: Verdict, reason: str, by: str) -> Link:
+    def add_cases(self) -> None:
+        """Turn it into the linker of a federation with two sides, with some families' notices."""
+        self.sides = True
+        self.registries["fujian"] = Registry(
+            "fujian", RegistryState.READY, "", "2026-11", 1_240, 22_320, 0, START
+        )
+        for number, count in enumerate(CANDIDATES_OF):
+            for rank in range(count):
+                link = make_candidate(number, rank, self.linkages["lk-first"].id)
+                self.links[link.id] = link
+        (first, second, third) = self.links_of(0)[1:4]
+        self.links[first.id] = replace(
+            first, verdict=Verdict.REJECTED, verdict_reason="", verdict_by="Zhao Min (analyst)",
+            verdict_at=START - timedelta(days=40), ruled_out_by=RuledOutBy.BIRTH,
+            state=PairState.RETURNED, changed_fields=("born", "marks"),
+        )  # fmt: skip
+        self.links[second.id] = replace(
+            second, verdict=Verdict.UNSURE, state=PairState.UNSURE, verdict_by="Li Wei (analyst)"
+        )
+        self.decide_link(
+            third.id,
+            verdict=Verdict.REJECTED,
+            reason="",
+            by="Li Wei (analyst)",
+            ruled_out_by=RuledOutBy.DNA,
+        )
+
+    def links_of(self, number: int) -> list[Link]:
+        """The pairs of a family's notice, best first."""
+        family = (FAMILIES[number % 2], identifier("family", number))
+        found = [link for link in self.links.values() if link.family == family]
+        return sorted(found, key=lambda link: -link.match_weight)
+
+    def two_sided(self) -> bool:
+        return self.sides
+
+    def list_cases(
+        self, case_filter: CaseFilter, *, order: LinkOrder, page_size: int, page_token: str
+    ) -> CasePage:
+        self._begin("list_cases")
+        families = sorted({link.family for link in self.links.values() if link.seeker})
+        cases = [self._case(*family, case_filter.touching) for family in families]
+        chosen = [
+            case
+            for case in cases
+            if case.candidates
+            and case_filter.registry in {"", case.registry}
+            and (case_filter.include_confirmed or not case.confirmed)
+        ]
+        keys = {
+            LinkOrder.WEIGHT_DESC: lambda case: -case.best_weight,
+            LinkOrder.CREATED_DESC: lambda case: -(case.newest_at or START).timestamp(),
+        }
+        chosen.sort(key=keys[order])
+        first = int(page_token or 0)
+        more = first + page_size < len(chosen)
+        return CasePage(
+            tuple(chosen[first : first + page_size]),
+            str(first + page_size) if more else "",
+            len(chosen),
+        )
+
+    def get_case(self, key: CaseKey, *, page_size: int, page_token: str) -> CandidatePage:
+        self._begin("get_case")
+        case = self._case(key.registry, key.subject, key.touching)
+        if not case.candidates and not case.ruled_out:
+            raise NotFoundError(Reason.CASE_NOT_FOUND)
+        states = key.states or tuple(each for each in PairState if each is not PairState.RULED_OUT)
+        links = [
+            link
+            for link in self._of_case(key.registry, key.subject, key.touching)
+            if link.state in states
+        ]
+        first = int(page_token or 0)
+        more = first + page_size < len(links)
+        return CandidatePage(
+            case,
+            tuple(
+                Candidate(first + number, self.get_link(link.id))
+                for number, link in enumerate(links[first : first + page_size], 1)
+            ),
+            str(first + page_size) if more else "",
+            len(links),
+        )
+
+    def _of_case(self, registry: str, subject: str, touching: str) -> list[Link]:
+        found = [
+            link
+            for link in self.links.values()
+            if link.family == (registry, subject) and (not touching or link.touches(touching))
+        ]
+        return sorted(found, key=lambda link: -link.match_weight)
+
+    def _case(self, registry: str, subject: str, touching: str) -> Case:
+        links = self._of_case(registry, subject, touching)
+        states = [link.state for link in links]
+        candidates = [link for link in links if link.state is not PairState.RULED_OUT]
+        return Case(
+            registry,
+            subject,
+            len(candidates),
+            max((link.match_weight for link in candidates), default=0.0),
+            max((link.match_probability for link in candidates), default=0.0),
+            max((link.created_at for link in candidates if link.created_at), default=None),
+            states.count(PairState.RETURNED),
+            states.count(PairState.CONFIRMED),
+            states.count(PairState.RULED_OUT),
+        )
+
+    def decide_link(
+        self,
+        link_id: str,
+        *,
+        verdict: Verdict,
+        reason: str,
+        by: str,
+        ruled_out_by: RuledOutBy | None = None,
+    ) -> Link:
         self._begin("decide_link")
-        link = replace(self.links[link_id], verdict=verdict, verdict_reason=reason, verdict_by=by)
+        link = replace(
+            self.links[link_id],
+            verdict=verdict,
+            verdict_reason=reason,
+            verdict_by=by,
+            verdict_at=START + timedelta(days=2),
+            ruled_out_by=ruled_out_by,
+            state={
+                Verdict.CONFIRMED: PairState.CONFIRMED,
+                Verdict.REJECTED: PairState.RULED_OUT,
+                Verdict.UNSURE: PairState.UNSURE,
+            }[verdict],
+            changed_fields=(),
+        )
         if verdict is Verdict.REJECTED:
             link = replace(link, linked=False, person_id="")
         self.links[link_id] = link
@@ -354,7 +542,11 @@ class FakeLinker:
                 and link_filter.probability_min <= link.match_probability <= high
                 and link_filter.person_id in {"", link.person_id}
                 and (not link_filter.verdicts or link.verdict in link_filter.verdicts)
-                and not (link_filter.undecided_only and link.verdict)
+                and not (
+                    link_filter.undecided_only
+                    and link.state not in {PairState.OPEN, PairState.RETURNED}
+                )
+                and (not link_filter.states or link.state in link_filter.states)
                 and (link.linked or link.verdict or link_filter.include_disclosed)
             )
 

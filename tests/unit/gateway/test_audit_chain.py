@@ -9,6 +9,7 @@ import pytest
 from kinlink_core.errors import InvalidInputError, PreconditionError, UnavailableError
 from kinlink_core.runtime.audit import Head
 from kinlink_gateway.audit import Access, AuditQuery, AuditTrail
+from kinlink_gateway.decisions import Decisions
 from kinlink_gateway.store import Store
 from sqlalchemy import text
 
@@ -183,6 +184,7 @@ def test_threads_write_one_unbroken_chain(trail: AuditTrail) -> None:
 WRITER = """
 import sys
 from kinlink_gateway.audit import Access, AuditTrail
+from kinlink_gateway.decisions import Decisions
 from kinlink_gateway.store import Store
 
 url, actor, count = sys.argv[1:]
@@ -224,6 +226,26 @@ def test_a_write_that_fails_leaves_no_trace(trail: AuditTrail, store: Store) -> 
     tamper(store, "DROP TRIGGER full")
     assert trail.verify().faults == ()
     assert trail.write(access(3)).sequence == 2
+
+
+def test_a_database_of_the_first_version_is_brought_up_to_date(
+    store: Store, trail: AuditTrail
+) -> None:
+    trail.write(access())
+    tamper(store, "ALTER TABLE decision DROP COLUMN ruled_out_by")
+    tamper(store, "UPDATE gateway_meta SET value = '1'")
+    tamper(
+        store,
+        "INSERT INTO decision (link_id, linkage_id, verdict, reason, decided_by, decided_at)"
+        " VALUES ('id', 'lk', 'rejected', 'why', 'Li Wei', '2026-11-20 08:30:00')",
+    )
+    with pytest.raises(PreconditionError, match="version 1"):
+        store.require()
+    store.migrate()
+    store.require()
+    (kept,) = Decisions(store).history("id")
+    assert (kept.reason, kept.ruled_out_by) == ("why", None)
+    assert trail.verify().entries == 1
 
 
 def test_migrating_again_changes_nothing(store: Store, trail: AuditTrail) -> None:

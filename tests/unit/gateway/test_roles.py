@@ -4,7 +4,7 @@ import pytest
 from kinlink_gateway.roles import POLICY, Action, Principal, Role
 
 READING = {"identity.read", "registries.read", "linkages.read", "sign-in", "sign-out"}
-LINKS = {"links.read", "links.export", "link.read"}
+LINKS = {"links.read", "links.export", "link.read", "cases.read", "case.read"}
 
 
 @pytest.mark.parametrize(

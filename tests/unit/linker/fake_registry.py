@@ -135,6 +135,7 @@ class FakeRegistry:
     purposes: tuple[str, ...] = ()
     feed_id: str = "feed-1"
     revoked: set[str] = field(default_factory=set)
+    side: int = 0  # of all its records, as it says at disclosure
     records: dict[str, Person] = field(default_factory=dict)
     handles: dict[bytes, Handle] = field(default_factory=dict)
     feed: list[tuple[int, int, int, bytes, bytes]] = field(default_factory=list)
@@ -459,7 +460,7 @@ class FakePeer:
                 refusal[row] = Refusal.SUPERSEDED
                 continue
             subjects[row] = np.frombuffer(registry.subject_of(held.record), np.uint8)
-        return Disclosed(ids_of(subjects), refusal)
+        return Disclosed(ids_of(subjects), refusal, np.full(len(refusal), registry.side, np.uint8))
 
     def publish(
         self,

@@ -96,7 +96,8 @@ def federation(
     homes = [rig.registry(name, toml=toml) for name in shares]
     rig.share(homes[0], *homes[1:])
     for home, numbers in zip(homes, shares.values(), strict=True):
-        rig.fill(home, people(*numbers))
+        if numbers:
+            rig.fill(home, people(*numbers))
     made = RealFederation(rig, directory / LINKER)
     with ExitStack() as stack:
         for name, home in rig.homes.items():

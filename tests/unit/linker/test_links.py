@@ -10,10 +10,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kinlink_core.errors import InvalidInputError, KinlinkError, PreconditionError, Reason
-from kinlink_linker.domain import Verdict, ids_of
+from kinlink_core.wire import Side
+from kinlink_linker.domain import PairState, Seeker, Verdict, ids_of
 from kinlink_linker.duck import DuckLimits, is_own_fault, naming_faults
 from kinlink_linker.link_query import LinkFilter, LinkOrder
-from kinlink_linker.links import LinkRule, ScoredPairs, link_id, merge, probability_of, weight_of
+from kinlink_linker.link_table import LinkTable
+from kinlink_linker.links import (
+    LinkRule,
+    ScoredPairs,
+    link_id,
+    merge,
+    probability_of,
+    seekers_of,
+    weight_of,
+)
 from kinlink_linker.migrations import MIGRATIONS
 from kinlink_linker.store import Store
 from unit.linker.centre import centre, registries
@@ -55,9 +65,20 @@ def test_of_several_pairs_of_the_same_subjects_the_best_is_kept() -> None:
         subjects([1, 2, 1, 2]),
         subjects([1, 2, 1, 2]),
         LinkRule(4.5, one_to_one=False),
+        seekers=np.array([2, 1, 2, 2], np.uint8),
     )
     assert found.weight.tolist() == [5.0, 4.0]
     assert found.linked.tolist() == [True, False]
+    # Those of the best pairs; `scored` sorts by weight.
+    assert found.seeker.tolist() == [2, 1]
+
+
+def test_whose_case_it_is_follows_only_where_both_registries_say_opposite_sides() -> None:
+    wants, shows, unsaid = Side.WANTS, Side.SHOWS, Side.UNSAID
+    left = np.array([wants, shows, wants, shows, unsaid, wants], np.uint8)
+    right = np.array([shows, wants, wants, shows, shows, unsaid], np.uint8)
+    found = seekers_of(left, right)
+    assert found.tolist() == [Seeker.LEFT, Seeker.RIGHT, *[Seeker.NOBODY] * 4]
 
 
 def test_one_to_one_takes_the_best_pair_of_each_subject() -> None:
@@ -66,6 +87,7 @@ def test_one_to_one_takes_the_best_pair_of_each_subject() -> None:
         subjects([1, 1, 2, 3]),
         subjects([1, 2, 2, 2]),
         LinkRule(5.0, one_to_one=True),
+        seekers=np.zeros(4, np.uint8),
     )
     assert found.linked.tolist() == [True, False, True, False]
 
@@ -179,7 +201,10 @@ def test_filters_choose_what_they_say(tmp_path: Path) -> None:
         assert found(undecided_only=True) == 11
         assert found(verdicts=(Verdict.REJECTED,)) == 1
         assert found(verdicts=(Verdict.CONFIRMED,)) == 0
-        assert found(include_disclosed=True) == 12
+        # What was ruled out is shown to who asks for it.
+        assert found(include_disclosed=True) == 11
+        assert found(include_disclosed=True, states=tuple(PairState)) == 12
+        assert found(states=(PairState.RULED_OUT,)) == 1
 
 
 def test_the_evidence_and_the_prior_add_up_to_the_weight(tmp_path: Path) -> None:
@@ -204,6 +229,32 @@ def test_a_store_of_an_older_version_is_migrated_and_keeps_what_it_holds(tmp_pat
     with pytest.raises(PreconditionError) as raised:
         Store(tmp_path, LIMITS)
     assert raised.value.reason is Reason.STORE_VERSION
+
+
+def test_a_verdict_of_an_older_store_is_about_the_levels_of_its_link(tmp_path: Path) -> None:
+    old = Store(tmp_path, LIMITS, MIGRATIONS[:3])
+    with old.writing() as cursor:
+        cursor.execute(
+            "INSERT INTO link VALUES ('id', 'lk', 'e', 'a', 'x', 'b', 'y', 1, 0.7, true, false,"
+            " true, 'p', '\\x01\\x02'::BLOB, 'lk', TIMESTAMP '2026-11-20')"
+        )
+        cursor.execute(
+            "INSERT INTO verdict VALUES ('id', 'REJECTED', 'why', 'li', TIMESTAMP '2026-11-20')"
+        )
+    old.close()
+    new = Store(tmp_path, LIMITS)
+    table = LinkTable(new, ["a", "b"], ["sex", "dob"])
+    known = table.get("id").link
+    assert (known.state, known.seeker, known.ruled_out_by) == (
+        PairState.RULED_OUT,
+        Seeker.NOBODY,
+        None,
+    )
+    with new.writing() as cursor:
+        cursor.execute("UPDATE link SET levels = '\\x01\\x00'::BLOB")
+    found = table.get("id").link
+    assert (found.state, found.changed_fields) == (PairState.RETURNED, ("dob",))
+    new.close()
 
 
 def test_a_failed_migration_leaves_the_store_as_it_was(tmp_path: Path) -> None:

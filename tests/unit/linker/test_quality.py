@@ -319,6 +319,7 @@ def three_registries(
                 np.full(here, 20.0),
                 np.full(here, 0.999999),
                 rng.random(here) < linked,
+                np.zeros(here, np.uint8),
             )
         )
     sealed = np.bincount(whole.pass_index, minlength=PASSES)

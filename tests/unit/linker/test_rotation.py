@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import duckdb
 import pytest
 from kinlink_core.errors import InvalidInputError
-from kinlink_linker.domain import Link, LinkageState, RegistryState, Threshold, Verdict
+from kinlink_linker.domain import Link, LinkageState, PairState, RegistryState, Threshold, Verdict
 from kinlink_linker.link_query import LinkFilter, LinkOrder
 from unit.linker.centre import Centre, centre, person, registries
 from unit.linker.fake_registry import EPOCH, FakeRegistry
@@ -44,8 +44,9 @@ def test_links_verdicts_and_persons_last_over_a_rotation(tmp_path: Path) -> None
         rotate(fakes)
         linkage = made.succeed(threshold=Threshold(weight=-5.0))
         assert (linkage.epoch, linkage.links) == (NEW, 5)
-        after = links(made, include_disclosed=True)
+        after = links(made, include_disclosed=True, states=tuple(PairState))
         assert after.keys() == before.keys()
+        assert after[rejected].state is PairState.RULED_OUT
         assert all(after[each].person_id == before[each].person_id for each in after
                    if each != rejected)  # fmt: skip
         assert after[confirmed].verdict is Verdict.CONFIRMED

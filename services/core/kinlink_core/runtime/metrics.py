@@ -261,6 +261,16 @@ class LinkerMetrics(_Group):
         self.links = self._gauge(
             "kinlink_linker_links", f"Stored pairs, by band ({', '.join(LINK_BANDS)}).", "band"
         )
+        self.pairs = self._gauge(
+            "kinlink_linker_pairs",
+            "Stored pairs, by state (open, unsure, confirmed, ruled_out, returned).",
+            "state",
+        )
+        self.cases = self._gauge(
+            "kinlink_linker_cases",
+            "Families' notices that have candidates, by state (open, confirmed).",
+            "state",
+        )
         self.persons = self._gauge("kinlink_linker_persons", "Persons with at least one link.")
         self.removed_links = self._counter(
             "kinlink_linker_removed_links",

@@ -15,11 +15,14 @@ function follow(target) {
   });
 }
 
-// A rejection needs a reason: say so before the form is sent.
+// A rejection by nothing of the list needs a reason: say so before the form is sent.
 function askForReason(form) {
   const reason = form.elements.namedItem("reason");
+  const by = form.elements.namedItem("ruled_out_by");
   const update = () => {
-    reason.required = form.elements.namedItem("verdict").value === "rejected";
+    const rejected = form.elements.namedItem("verdict").value === "rejected";
+    by.disabled = !rejected;
+    reason.required = rejected && by.value === "other";
   };
   form.addEventListener("change", update);
   update();

@@ -73,6 +73,96 @@ LINKAGE_STATE_FAILED: LinkageState.ValueType  # 5
 LINKAGE_STATE_CANCELLED: LinkageState.ValueType  # 6
 Global___LinkageState: _TypeAlias = LinkageState  # noqa: Y015
 
+class _Seeker:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SeekerEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Seeker.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SEEKER_UNSPECIFIED: _Seeker.ValueType  # 0
+    """The schema has no sides, or the two registries do not agree."""
+    SEEKER_LEFT: _Seeker.ValueType  # 1
+    SEEKER_RIGHT: _Seeker.ValueType  # 2
+
+class Seeker(_Seeker, metaclass=_SeekerEnumTypeWrapper):
+    """Which record of a link is the one that wants: a family's notice."""
+
+SEEKER_UNSPECIFIED: Seeker.ValueType  # 0
+"""The schema has no sides, or the two registries do not agree."""
+SEEKER_LEFT: Seeker.ValueType  # 1
+SEEKER_RIGHT: Seeker.ValueType  # 2
+Global___Seeker: _TypeAlias = Seeker  # noqa: Y015
+
+class _PairState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PairStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PairState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PAIR_STATE_UNSPECIFIED: _PairState.ValueType  # 0
+    PAIR_STATE_OPEN: _PairState.ValueType  # 1
+    """Nobody decided."""
+    PAIR_STATE_UNSURE: _PairState.ValueType  # 2
+    PAIR_STATE_CONFIRMED: _PairState.ValueType  # 3
+    PAIR_STATE_RULED_OUT: _PairState.ValueType  # 4
+    """Rejected, on the evidence that it has."""
+    PAIR_STATE_RETURNED: _PairState.ValueType  # 5
+    """Rejected, and its evidence is another since."""
+
+class PairState(_PairState, metaclass=_PairStateEnumTypeWrapper):
+    """What is to be thought of a pair."""
+
+PAIR_STATE_UNSPECIFIED: PairState.ValueType  # 0
+PAIR_STATE_OPEN: PairState.ValueType  # 1
+"""Nobody decided."""
+PAIR_STATE_UNSURE: PairState.ValueType  # 2
+PAIR_STATE_CONFIRMED: PairState.ValueType  # 3
+PAIR_STATE_RULED_OUT: PairState.ValueType  # 4
+"""Rejected, on the evidence that it has."""
+PAIR_STATE_RETURNED: PairState.ValueType  # 5
+"""Rejected, and its evidence is another since."""
+Global___PairState: _TypeAlias = PairState  # noqa: Y015
+
+class _RuledOutBy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RuledOutByEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RuledOutBy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RULED_OUT_BY_UNSPECIFIED: _RuledOutBy.ValueType  # 0
+    RULED_OUT_BY_DNA: _RuledOutBy.ValueType  # 1
+    RULED_OUT_BY_BIRTH: _RuledOutBy.ValueType  # 2
+    """Date of birth, or age."""
+    RULED_OUT_BY_PLACE: _RuledOutBy.ValueType  # 3
+    """Where or when they were parted or found."""
+    RULED_OUT_BY_MARKS: _RuledOutBy.ValueType  # 4
+    """Marks, blood group, looks."""
+    RULED_OUT_BY_RESOLVED: _RuledOutBy.ValueType  # 5
+    """One of the two belongs to somebody else."""
+    RULED_OUT_BY_DUPLICATE: _RuledOutBy.ValueType  # 6
+    """One of the two stands twice in the registries."""
+    RULED_OUT_BY_OTHER: _RuledOutBy.ValueType  # 7
+    """The reason says by what."""
+
+class RuledOutBy(_RuledOutBy, metaclass=_RuledOutByEnumTypeWrapper):
+    """By what a pair was ruled out."""
+
+RULED_OUT_BY_UNSPECIFIED: RuledOutBy.ValueType  # 0
+RULED_OUT_BY_DNA: RuledOutBy.ValueType  # 1
+RULED_OUT_BY_BIRTH: RuledOutBy.ValueType  # 2
+"""Date of birth, or age."""
+RULED_OUT_BY_PLACE: RuledOutBy.ValueType  # 3
+"""Where or when they were parted or found."""
+RULED_OUT_BY_MARKS: RuledOutBy.ValueType  # 4
+"""Marks, blood group, looks."""
+RULED_OUT_BY_RESOLVED: RuledOutBy.ValueType  # 5
+"""One of the two belongs to somebody else."""
+RULED_OUT_BY_DUPLICATE: RuledOutBy.ValueType  # 6
+"""One of the two stands twice in the registries."""
+RULED_OUT_BY_OTHER: RuledOutBy.ValueType  # 7
+"""The reason says by what."""
+Global___RuledOutBy: _TypeAlias = RuledOutBy  # noqa: Y015
+
 class _LinkOrder:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -158,16 +248,20 @@ class ListRegistriesResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     REGISTRIES_FIELD_NUMBER: _builtins.int
+    TWO_SIDED_FIELD_NUMBER: _builtins.int
+    two_sided: _builtins.bool
+    """Whether the schema has two sides, so that there are cases."""
     @_builtins.property
     def registries(self) -> _containers.RepeatedCompositeFieldContainer[Global___Registry]: ...
     def __init__(
         self,
         *,
         registries: _abc.Iterable[Global___Registry] | None = ...,
+        two_sided: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["registries", b"registries"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["registries", b"registries", "two_sided", b"two_sided"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -629,6 +723,11 @@ class Link(_message.Message):
     CREATED_AT_FIELD_NUMBER: _builtins.int
     MISSING_REGISTRIES_FIELD_NUMBER: _builtins.int
     REVOKED_REGISTRIES_FIELD_NUMBER: _builtins.int
+    SEEKER_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    RULED_OUT_BY_FIELD_NUMBER: _builtins.int
+    VERDICT_AT_FIELD_NUMBER: _builtins.int
+    CHANGED_FIELDS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     linkage_id: _builtins.str
     registry_l: _builtins.str
@@ -645,6 +744,10 @@ class Link(_message.Message):
     verdict: _registry_pb2.Verdict.ValueType
     verdict_reason: _builtins.str
     verdict_by: _builtins.str
+    seeker: Global___Seeker.ValueType
+    state: Global___PairState.ValueType
+    ruled_out_by: Global___RuledOutBy.ValueType
+    """Of a rejection."""
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -654,6 +757,12 @@ class Link(_message.Message):
     @_builtins.property
     def revoked_registries(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Its registries that are no longer asked: the link stands as it last was."""
+
+    @_builtins.property
+    def verdict_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def changed_fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of a returned pair: fields in which its evidence is another than the rejected one."""
 
     def __init__(
         self,
@@ -674,10 +783,15 @@ class Link(_message.Message):
         created_at: _timestamp_pb2.Timestamp | None = ...,
         missing_registries: _abc.Iterable[_builtins.str] | None = ...,
         revoked_registries: _abc.Iterable[_builtins.str] | None = ...,
+        seeker: Global___Seeker.ValueType = ...,
+        state: Global___PairState.ValueType = ...,
+        ruled_out_by: Global___RuledOutBy.ValueType = ...,
+        verdict_at: _timestamp_pb2.Timestamp | None = ...,
+        changed_fields: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "verdict_at", b"verdict_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "id", b"id", "linkage_id", b"linkage_id", "linked", b"linked", "match_probability", b"match_probability", "match_weight", b"match_weight", "missing_registries", b"missing_registries", "pass", b"pass", "person_id", b"person_id", "registry_l", b"registry_l", "registry_r", b"registry_r", "revoked_registries", b"revoked_registries", "subject_l", b"subject_l", "subject_r", b"subject_r", "verdict", b"verdict", "verdict_by", b"verdict_by", "verdict_reason", b"verdict_reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed_fields", b"changed_fields", "created_at", b"created_at", "id", b"id", "linkage_id", b"linkage_id", "linked", b"linked", "match_probability", b"match_probability", "match_weight", b"match_weight", "missing_registries", b"missing_registries", "pass", b"pass", "person_id", b"person_id", "registry_l", b"registry_l", "registry_r", b"registry_r", "revoked_registries", b"revoked_registries", "ruled_out_by", b"ruled_out_by", "seeker", b"seeker", "state", b"state", "subject_l", b"subject_l", "subject_r", b"subject_r", "verdict", b"verdict", "verdict_at", b"verdict_at", "verdict_by", b"verdict_by", "verdict_reason", b"verdict_reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -729,6 +843,7 @@ class LinkFilter(_message.Message):
     VERDICTS_FIELD_NUMBER: _builtins.int
     UNDECIDED_ONLY_FIELD_NUMBER: _builtins.int
     INCLUDE_DISCLOSED_FIELD_NUMBER: _builtins.int
+    STATES_FIELD_NUMBER: _builtins.int
     linkage_id: _builtins.str
     registry: _builtins.str
     """Links with this registry on either side."""
@@ -737,10 +852,15 @@ class LinkFilter(_message.Message):
     """0: no bound"""
     person_id: _builtins.str
     undecided_only: _builtins.bool
+    """Nobody decided, or they were rejected and returned."""
     include_disclosed: _builtins.bool
     """Also pairs above the disclosure floor but below the link threshold."""
     @_builtins.property
     def verdicts(self) -> _containers.RepeatedScalarFieldContainer[_registry_pb2.Verdict.ValueType]: ...
+    @_builtins.property
+    def states(self) -> _containers.RepeatedScalarFieldContainer[Global___PairState.ValueType]:
+        """Empty: all but those that are ruled out, unless `verdicts` asks for rejected ones."""
+
     def __init__(
         self,
         *,
@@ -752,10 +872,11 @@ class LinkFilter(_message.Message):
         verdicts: _abc.Iterable[_registry_pb2.Verdict.ValueType] | None = ...,
         undecided_only: _builtins.bool = ...,
         include_disclosed: _builtins.bool = ...,
+        states: _abc.Iterable[Global___PairState.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["include_disclosed", b"include_disclosed", "linkage_id", b"linkage_id", "person_id", b"person_id", "probability_max", b"probability_max", "probability_min", b"probability_min", "registry", b"registry", "undecided_only", b"undecided_only", "verdicts", b"verdicts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["include_disclosed", b"include_disclosed", "linkage_id", b"linkage_id", "person_id", b"person_id", "probability_max", b"probability_max", "probability_min", b"probability_min", "registry", b"registry", "states", b"states", "undecided_only", b"undecided_only", "verdicts", b"verdicts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -911,11 +1032,14 @@ class DecideLinkRequest(_message.Message):
     VERDICT_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     DECIDED_BY_FIELD_NUMBER: _builtins.int
+    RULED_OUT_BY_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     verdict: _registry_pb2.Verdict.ValueType
     reason: _builtins.str
     decided_by: _builtins.str
     """The analyst, as the gateway authenticated them."""
+    ruled_out_by: Global___RuledOutBy.ValueType
+    """Of a rejection; unset: other."""
     def __init__(
         self,
         *,
@@ -923,10 +1047,11 @@ class DecideLinkRequest(_message.Message):
         verdict: _registry_pb2.Verdict.ValueType = ...,
         reason: _builtins.str = ...,
         decided_by: _builtins.str = ...,
+        ruled_out_by: Global___RuledOutBy.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["decided_by", b"decided_by", "id", b"id", "reason", b"reason", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decided_by", b"decided_by", "id", b"id", "reason", b"reason", "ruled_out_by", b"ruled_out_by", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -951,6 +1076,222 @@ class DecideLinkResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DecideLinkResponse: _TypeAlias = DecideLinkResponse  # noqa: Y015
+
+@_typing.final
+class Case(_message.Message):
+    """A family's notice with the pairs that it is in."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REGISTRY_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    CANDIDATES_FIELD_NUMBER: _builtins.int
+    BEST_WEIGHT_FIELD_NUMBER: _builtins.int
+    BEST_PROBABILITY_FIELD_NUMBER: _builtins.int
+    NEWEST_AT_FIELD_NUMBER: _builtins.int
+    RETURNED_FIELD_NUMBER: _builtins.int
+    CONFIRMED_FIELD_NUMBER: _builtins.int
+    RULED_OUT_FIELD_NUMBER: _builtins.int
+    registry: _builtins.str
+    subject: _builtins.str
+    """Hex."""
+    candidates: _builtins.int
+    """Pairs that are not ruled out."""
+    best_weight: _builtins.float
+    best_probability: _builtins.float
+    returned: _builtins.int
+    confirmed: _builtins.int
+    ruled_out: _builtins.int
+    @_builtins.property
+    def newest_at(self) -> _timestamp_pb2.Timestamp:
+        """When the newest of them was found."""
+
+    def __init__(
+        self,
+        *,
+        registry: _builtins.str = ...,
+        subject: _builtins.str = ...,
+        candidates: _builtins.int = ...,
+        best_weight: _builtins.float = ...,
+        best_probability: _builtins.float = ...,
+        newest_at: _timestamp_pb2.Timestamp | None = ...,
+        returned: _builtins.int = ...,
+        confirmed: _builtins.int = ...,
+        ruled_out: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["newest_at", b"newest_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["best_probability", b"best_probability", "best_weight", b"best_weight", "candidates", b"candidates", "confirmed", b"confirmed", "newest_at", b"newest_at", "registry", b"registry", "returned", b"returned", "ruled_out", b"ruled_out", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Case: _TypeAlias = Case  # noqa: Y015
+
+@_typing.final
+class ListCasesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOUCHING_FIELD_NUMBER: _builtins.int
+    REGISTRY_FIELD_NUMBER: _builtins.int
+    INCLUDE_CONFIRMED_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    touching: _builtins.str
+    """Cases and pairs with this registry on either side."""
+    registry: _builtins.str
+    """Cases of families' notices in this registry."""
+    include_confirmed: _builtins.bool
+    """Also cases of which a pair is confirmed."""
+    order: Global___LinkOrder.ValueType
+    """By the best candidate, or by the newest."""
+    page_size: _builtins.int
+    page_token: _builtins.str
+    def __init__(
+        self,
+        *,
+        touching: _builtins.str = ...,
+        registry: _builtins.str = ...,
+        include_confirmed: _builtins.bool = ...,
+        order: Global___LinkOrder.ValueType = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["include_confirmed", b"include_confirmed", "order", b"order", "page_size", b"page_size", "page_token", b"page_token", "registry", b"registry", "touching", b"touching"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCasesRequest: _TypeAlias = ListCasesRequest  # noqa: Y015
+
+@_typing.final
+class ListCasesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CASES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    total: _builtins.int
+    @_builtins.property
+    def cases(self) -> _containers.RepeatedCompositeFieldContainer[Global___Case]: ...
+    def __init__(
+        self,
+        *,
+        cases: _abc.Iterable[Global___Case] | None = ...,
+        next_page_token: _builtins.str = ...,
+        total: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cases", b"cases", "next_page_token", b"next_page_token", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCasesResponse: _TypeAlias = ListCasesResponse  # noqa: Y015
+
+@_typing.final
+class GetCaseRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REGISTRY_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    TOUCHING_FIELD_NUMBER: _builtins.int
+    STATES_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    registry: _builtins.str
+    subject: _builtins.str
+    """Hex."""
+    touching: _builtins.str
+    """As in ListCasesRequest."""
+    page_size: _builtins.int
+    """At most 50."""
+    page_token: _builtins.str
+    @_builtins.property
+    def states(self) -> _containers.RepeatedScalarFieldContainer[Global___PairState.ValueType]:
+        """As in LinkFilter."""
+
+    def __init__(
+        self,
+        *,
+        registry: _builtins.str = ...,
+        subject: _builtins.str = ...,
+        touching: _builtins.str = ...,
+        states: _abc.Iterable[Global___PairState.ValueType] | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "registry", b"registry", "states", b"states", "subject", b"subject", "touching", b"touching"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCaseRequest: _TypeAlias = GetCaseRequest  # noqa: Y015
+
+@_typing.final
+class Candidate(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RANK_FIELD_NUMBER: _builtins.int
+    LINK_FIELD_NUMBER: _builtins.int
+    EVIDENCE_FIELD_NUMBER: _builtins.int
+    PRIOR_WEIGHT_FIELD_NUMBER: _builtins.int
+    rank: _builtins.int
+    """From 1, among those asked for, best first."""
+    prior_weight: _builtins.float
+    @_builtins.property
+    def link(self) -> Global___Link: ...
+    @_builtins.property
+    def evidence(self) -> _containers.RepeatedCompositeFieldContainer[Global___Evidence]: ...
+    def __init__(
+        self,
+        *,
+        rank: _builtins.int = ...,
+        link: Global___Link | None = ...,
+        evidence: _abc.Iterable[Global___Evidence] | None = ...,
+        prior_weight: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["link", b"link"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["evidence", b"evidence", "link", b"link", "prior_weight", b"prior_weight", "rank", b"rank"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Candidate: _TypeAlias = Candidate  # noqa: Y015
+
+@_typing.final
+class GetCaseResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CASE_FIELD_NUMBER: _builtins.int
+    CANDIDATES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    total: _builtins.int
+    """Of the states asked for."""
+    @_builtins.property
+    def case(self) -> Global___Case: ...
+    @_builtins.property
+    def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Candidate]: ...
+    def __init__(
+        self,
+        *,
+        case: Global___Case | None = ...,
+        candidates: _abc.Iterable[Global___Candidate] | None = ...,
+        next_page_token: _builtins.str = ...,
+        total: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["case", b"case"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "case", b"case", "next_page_token", b"next_page_token", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCaseResponse: _TypeAlias = GetCaseResponse  # noqa: Y015
 
 @_typing.final
 class GetModelRequest(_message.Message):

@@ -105,6 +105,16 @@ class LinkerServiceStub:
                 request_serializer=kinlink_dot_linker_dot_v1_dot_linker__pb2.SetModelRequest.SerializeToString,
                 response_deserializer=kinlink_dot_linker_dot_v1_dot_linker__pb2.SetModelResponse.FromString,
                 _registered_method=True)
+        self.ListCases = channel.unary_unary(
+                '/kinlink.linker.v1.LinkerService/ListCases',
+                request_serializer=kinlink_dot_linker_dot_v1_dot_linker__pb2.ListCasesRequest.SerializeToString,
+                response_deserializer=kinlink_dot_linker_dot_v1_dot_linker__pb2.ListCasesResponse.FromString,
+                _registered_method=True)
+        self.GetCase = channel.unary_unary(
+                '/kinlink.linker.v1.LinkerService/GetCase',
+                request_serializer=kinlink_dot_linker_dot_v1_dot_linker__pb2.GetCaseRequest.SerializeToString,
+                response_deserializer=kinlink_dot_linker_dot_v1_dot_linker__pb2.GetCaseResponse.FromString,
+                _registered_method=True)
         self.GetLinkageQuality = channel.unary_unary(
                 '/kinlink.linker.v1.LinkerService/GetLinkageQuality',
                 request_serializer=kinlink_dot_linker_dot_v1_dot_linker__pb2.GetLinkageQualityRequest.SerializeToString,
@@ -207,6 +217,20 @@ class LinkerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListCases(self, request, context):
+        """Families' notices that have candidates, in a federation whose schema has two sides.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetCase(self, request, context):
+        """One of them, with a page of its candidates and their evidence.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetLinkageQuality(self, request, context):
         """What a linkage is expected to be worth: estimated without truth.
         """
@@ -286,6 +310,16 @@ def add_LinkerServiceServicer_to_server(servicer, server):
                     servicer.SetModel,
                     request_deserializer=kinlink_dot_linker_dot_v1_dot_linker__pb2.SetModelRequest.FromString,
                     response_serializer=kinlink_dot_linker_dot_v1_dot_linker__pb2.SetModelResponse.SerializeToString,
+            ),
+            'ListCases': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCases,
+                    request_deserializer=kinlink_dot_linker_dot_v1_dot_linker__pb2.ListCasesRequest.FromString,
+                    response_serializer=kinlink_dot_linker_dot_v1_dot_linker__pb2.ListCasesResponse.SerializeToString,
+            ),
+            'GetCase': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCase,
+                    request_deserializer=kinlink_dot_linker_dot_v1_dot_linker__pb2.GetCaseRequest.FromString,
+                    response_serializer=kinlink_dot_linker_dot_v1_dot_linker__pb2.GetCaseResponse.SerializeToString,
             ),
             'GetLinkageQuality': grpc.unary_unary_rpc_method_handler(
                     servicer.GetLinkageQuality,
@@ -672,6 +706,60 @@ class LinkerService:
             '/kinlink.linker.v1.LinkerService/SetModel',
             kinlink_dot_linker_dot_v1_dot_linker__pb2.SetModelRequest.SerializeToString,
             kinlink_dot_linker_dot_v1_dot_linker__pb2.SetModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCases(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kinlink.linker.v1.LinkerService/ListCases',
+            kinlink_dot_linker_dot_v1_dot_linker__pb2.ListCasesRequest.SerializeToString,
+            kinlink_dot_linker_dot_v1_dot_linker__pb2.ListCasesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCase(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kinlink.linker.v1.LinkerService/GetCase',
+            kinlink_dot_linker_dot_v1_dot_linker__pb2.GetCaseRequest.SerializeToString,
+            kinlink_dot_linker_dot_v1_dot_linker__pb2.GetCaseResponse.FromString,
             options,
             channel_credentials,
             insecure,

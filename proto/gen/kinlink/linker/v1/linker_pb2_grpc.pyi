@@ -54,6 +54,10 @@ class LinkerServiceStub:
     GetModel: _grpc.UnaryUnaryMultiCallable[_linker_pb2.GetModelRequest, _linker_pb2.GetModelResponse]
     """The model in use: m, u and λ."""
     SetModel: _grpc.UnaryUnaryMultiCallable[_linker_pb2.SetModelRequest, _linker_pb2.SetModelResponse]
+    ListCases: _grpc.UnaryUnaryMultiCallable[_linker_pb2.ListCasesRequest, _linker_pb2.ListCasesResponse]
+    """Families' notices that have candidates, in a federation whose schema has two sides."""
+    GetCase: _grpc.UnaryUnaryMultiCallable[_linker_pb2.GetCaseRequest, _linker_pb2.GetCaseResponse]
+    """One of them, with a page of its candidates and their evidence."""
     GetLinkageQuality: _grpc.UnaryUnaryMultiCallable[_linker_pb2.GetLinkageQualityRequest, _linker_pb2.GetLinkageQualityResponse]
     """What a linkage is expected to be worth: estimated without truth."""
 
@@ -83,6 +87,10 @@ class LinkerServiceAsyncStub(LinkerServiceStub):
     GetModel: _aio.UnaryUnaryMultiCallable[_linker_pb2.GetModelRequest, _linker_pb2.GetModelResponse]  # type: ignore[assignment]
     """The model in use: m, u and λ."""
     SetModel: _aio.UnaryUnaryMultiCallable[_linker_pb2.SetModelRequest, _linker_pb2.SetModelResponse]  # type: ignore[assignment]
+    ListCases: _aio.UnaryUnaryMultiCallable[_linker_pb2.ListCasesRequest, _linker_pb2.ListCasesResponse]  # type: ignore[assignment]
+    """Families' notices that have candidates, in a federation whose schema has two sides."""
+    GetCase: _aio.UnaryUnaryMultiCallable[_linker_pb2.GetCaseRequest, _linker_pb2.GetCaseResponse]  # type: ignore[assignment]
+    """One of them, with a page of its candidates and their evidence."""
     GetLinkageQuality: _aio.UnaryUnaryMultiCallable[_linker_pb2.GetLinkageQualityRequest, _linker_pb2.GetLinkageQualityResponse]  # type: ignore[assignment]
     """What a linkage is expected to be worth: estimated without truth."""
 
@@ -193,6 +201,22 @@ class LinkerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _linker_pb2.SetModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_linker_pb2.SetModelResponse, _abc.Awaitable[_linker_pb2.SetModelResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ListCases(
+        self,
+        request: _linker_pb2.ListCasesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_linker_pb2.ListCasesResponse, _abc.Awaitable[_linker_pb2.ListCasesResponse]]:
+        """Families' notices that have candidates, in a federation whose schema has two sides."""
+
+    @_abc_1.abstractmethod
+    def GetCase(
+        self,
+        request: _linker_pb2.GetCaseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_linker_pb2.GetCaseResponse, _abc.Awaitable[_linker_pb2.GetCaseResponse]]:
+        """One of them, with a page of its candidates and their evidence."""
 
     @_abc_1.abstractmethod
     def GetLinkageQuality(

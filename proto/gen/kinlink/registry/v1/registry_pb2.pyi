@@ -897,19 +897,25 @@ class DiscloseSubjectsResponse(_message.Message):
 
     SUBJECTS_FIELD_NUMBER: _builtins.int
     REFUSAL_FIELD_NUMBER: _builtins.int
+    SIDES_FIELD_NUMBER: _builtins.int
     subjects: _builtins.bytes
     """16 bytes; zero where refused"""
     refusal: _builtins.bytes
     """uint8"""
+    sides: _builtins.bytes
+    """uint8: of a two-sided schema, 1 for a record of the side that wants (a family's notice), 2 for one
+    of the other; 0 where refused, and without sides. Empty from a registry that does not say.
+    """
     def __init__(
         self,
         *,
         subjects: _builtins.bytes = ...,
         refusal: _builtins.bytes = ...,
+        sides: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["refusal", b"refusal", "subjects", b"subjects"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["refusal", b"refusal", "sides", b"sides", "subjects", b"subjects"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
