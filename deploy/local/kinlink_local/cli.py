@@ -13,6 +13,7 @@ import click
 from kinlink_core.errors import KinlinkError
 
 from kinlink_local.errors import EXIT_FAILED, BadInputError, LocalError
+from kinlink_local.notice_commands import faces, notices
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -285,6 +286,10 @@ def suggest(*, same: tuple[str, ...], as_json: bool, **order: Any) -> None:
         click.echo(json.dumps(found.as_json(), indent=2, ensure_ascii=False))
     else:
         show_suggestion(found)
+
+
+main.add_command(notices)
+main.add_command(faces)
 
 
 def _shares(texts: tuple[str, ...]) -> dict[str, float]:

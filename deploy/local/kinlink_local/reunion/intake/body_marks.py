@@ -40,7 +40,7 @@ _ELSEWHERE: Final = ("胳膊", "手臂", "手指", "手腕", "脚趾", "脚踝",
 _SIDES: Final = {"左": ("左",), "右": ("右",), "中": ("中",), "两": ("左", "右"), "双": ("左", "右"),
                  "左右": ("左", "右")}  # fmt: skip
 _CLAUSE: Final = re.compile(r"[,;。!?;,]+")
-_NONE: Final = re.compile(r"(?:身上|全身)?(?:没有|无)(?:任何|明显)?(?:的)?(?:特征|胎记|疤痕?|痣|印记|标记|记号)")
+_NONE: Final = re.compile(r"(?:身上|全身)?(?:没有|无)(?:任何|明显)?(?:的)?(?:特征|印记|标记|记号)")
 _NEGATION: Final = re.compile(r"(?:没有?|无)(?:任何|明显)?(?:的)?$")
 SIDE_REACH: Final = 3  # characters between a side and its site
 

@@ -85,6 +85,7 @@ class Said:
     lunar: bool | None = None
     forces_lunar: bool = False
     about: bool = False
+    festival: bool = False
     joined: bool = field(default=False, compare=False)  # to the one before, as its end
 
     @property
@@ -135,9 +136,9 @@ def _dates(text: str) -> Iterator[Said]:
                 last = now
                 now = Said(joined=True, lunar=now.lunar)
             continue
-        if kind in {"solar", "lunar"} and (now.lunar is not None or now.years[0]) and not now.joined:
-            # A second calendar, or a calendar said after its date.
-            if now.lunar is None and not _said_again(text, at):
+        if kind in {"solar", "lunar"} and not now.joined and (now.lunar is not None or now.years[0]):
+            # A second calendar, or one that is said after its date, or after its year.
+            if now.lunar is None and (not now.month or not _said_again(text, at)):
                 now = replace(now, lunar=kind == "lunar")
                 continue
             yield now
@@ -256,7 +257,7 @@ def _festival(now: Said, name: str) -> Said:
     if name not in FESTIVALS:  # the eve of the new year: before it, or at the end of the year
         return replace(now, part="除夕")
     lunar, month, day = FESTIVALS[name]
-    return replace(now, month=month, day=day, lunar=lunar)
+    return replace(now, month=month, day=day, lunar=lunar, festival=True)
 
 
 def _sound(said: Said) -> Said:

@@ -24,7 +24,7 @@ MOTHER: Final = "生母|母亲|妈妈|母|妈|娘"
 _RANK: Final = "[大二三四五六七八小堂表]?"
 SIBLING: Final = f"{_RANK}(?:哥哥|姐姐|弟弟|妹妹|哥|姐|弟|妹|兄)"
 _HAN: Final = f"[{HAN}]"
-_END: Final = r"(?=[,;。.、()\s:\d和与及]|今年|现|出生|生于|$)"
+_END: Final = r"(?=[,;。.、()\s:\d和与及]|今年|现|父|母|爸|妈|哥哥|姐姐|弟弟|妹妹|出生|生于|$)"
 _CALLED: Final = r"(?:的?(?:姓名|名字|大名)?(?:叫做?|名叫|名为|是|为|:)|:)"
 _ADOPTED: Final = re.compile(r"[养继后干岳祖伯叔姑舅姨公师]$")
 _ELDERS: Final = re.compile(r"[堂表]")
@@ -32,6 +32,9 @@ _NICKNAME: Final = re.compile(
     rf"(?:小名|乳名|昵称|奶名|别名|家里叫|家人叫他|家人叫她)(?:叫做?|是|为|:)*[“\"'《]?({_HAN}{{1,4}}?)(?=[”\"'》,;。.、()\s/]|$)"
 )
 _COUNT: Final = re.compile(rf"(\d{{1,2}}|[{NUMERAL}]{{1,2}})(?:个|位|名)(?:亲)?(?:哥哥|姐姐|弟弟|妹妹|兄弟|姐妹|哥|姐|弟|妹)")
+_COUNT_AFTER: Final = re.compile(
+    rf"(?:哥哥|姐姐|弟弟|妹妹|哥|姐|弟|妹)(\d{{1,2}}|[{NUMERAL}]{{1,2}})(?:个|位|名|人)"
+)
 _TOGETHER: Final = re.compile(rf"(?:兄弟姐妹|姐弟|兄妹|兄弟|姐妹|姊妹)(?:共|一共)?(\d{{1,2}}|[{NUMERAL}]{{1,2}})(?:个|人)")
 _ONLY: Final = re.compile(r"独生子女?|独生女|独子|独女|没有兄弟姐妹|无兄弟姐妹")
 # What follows "father" without being his name.
@@ -144,9 +147,9 @@ def _siblings(text: str) -> list[str]:
 def _sibling_count(text: str, listed: int, *, knows_parent: bool) -> str:
     if _ONLY.search(text):
         return "0"
-    if counts := _COUNT.findall(text):
-        return str(sum(number(each) for each in counts))
     if together := _TOGETHER.search(text):
         return str(max(0, number(together[1]) - 1))
+    if counts := _COUNT.findall(text) + _COUNT_AFTER.findall(text):
+        return str(sum(number(each) for each in counts))
     # A list of the family names all of it; a story need not.
     return str(listed) if listed and knows_parent else ""

@@ -25,7 +25,8 @@ _SUFFIX: Final = re.compile(
     r"(?<=..)((?:[^族]{1,5}族)*(?:自治州|自治县|自治旗|自治区|特别行政区)"
     r"|省|市|地区|州|盟|县|区|旗|特区|林区|矿区)$"
 )
-_STATE: Final = re.compile(r"(?:[^族]{1,5}族)*自治州$")
+_AUTONOMOUS: Final = re.compile(r"自治([州县旗])$")
+SHORTEST: Final = 2  # characters of a name without its suffix
 # A short name before one of these is that of a street, a village, a river or a house, not where it
 # is; but the station of a town is in the town.
 _NO_DIVISION: Final = re.compile(
@@ -53,8 +54,9 @@ def _names() -> tuple[dict[str, Candidates], dict[str, Candidates], int]:
             stem = _SUFFIX.sub("", name)
             if stem != name:
                 short[stem].add(row["code"])
-            if _STATE.search(name):
-                whole[stem + "州"].add(row["code"])
+            if autonomous := _AUTONOMOUS.search(name):
+                stem = stem.removesuffix("族") if len(stem) > SHORTEST else stem
+                whole[stem + autonomous[1]].add(row["code"])
     frozen = [{name: frozenset(found) for name, found in table.items()} for table in (whole, short)]
     return frozen[0], frozen[1], max(map(len, whole))
 

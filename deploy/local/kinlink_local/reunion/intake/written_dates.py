@@ -76,7 +76,11 @@ def read_date(text: str, calendar: str = "") -> WrittenDate:
 
 def _calendars_apart(said: list[Said]) -> list[Said]:
     """A date beside one of the lunar calendar is solar, and one beside a solar one lunar."""
-    named = {each.lunar or each.forces_lunar for each in said if each.lunar is not None or each.forces_lunar}
+    named = {
+        each.lunar or each.forces_lunar
+        for each in said
+        if (each.lunar is not None or each.forces_lunar) and not each.festival
+    }
     if len(named) != 1 or any(each.joined for each in said):
         return said
     (lunar,) = named
