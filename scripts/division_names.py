@@ -34,6 +34,7 @@ KNOWN: Final = {
 }  # fmt: skip
 # A province and a city that the edition of 1987 has a second time, in another province.
 MISPLACED: Final = {"339007", "339008"}
+COUNTY: Final = 6
 TARGET: Final = (
     Path(__file__).resolve().parents[1] / "deploy/local/kinlink_local/data/division_names.csv"
 )
@@ -83,15 +84,15 @@ def successor(code: str, name: str, edition: Edition) -> str:
     if code in now and stem(now[code]) == stem(name):
         return short(code)
     above = ""
-    if level(code) == 6:
+    if level(code) == COUNTY:
         prefecture = code[:4] + "00"
         above = successor(prefecture, edition.get(prefecture, ""), edition)
     kin = [each for each in named().get(stem(name), ()) if each[:2] in provinces]
-    level_kin = [each for each in kin if (level(each) == 6) == (level(code) == 6)]
+    level_kin = [each for each in kin if (level(each) == COUNTY) == (level(code) == COUNTY)]
     for alike in ([e for e in level_kin if now[e] == name], level_kin, kin):
         near = [each for each in alike if above and each.startswith(above)] or alike
         if len(near) == 1:
-            return short(near[0]) if level(code) == 6 else _whole(near[0])
+            return short(near[0]) if level(code) == COUNTY else _whole(near[0])
     if code in now and not NO_PLACE.fullmatch(now[code]):
         return short(code)
     return above or (code[:2] if f"{code[:2]}0000" in now else "")
@@ -111,7 +112,12 @@ def main() -> None:
     seen = set(now.items())
     for edition in editions().values():
         for code, name in edition.items():
-            if (code, name) in seen or code in MISPLACED or NO_PLACE.fullmatch(name) or ZONE.fullmatch(name):
+            if (
+                (code, name) in seen
+                or code in MISPLACED
+                or NO_PLACE.fullmatch(name)
+                or ZONE.fullmatch(name)
+            ):
                 continue
             seen.add((code, name))
             heir = successor(code, name, edition)

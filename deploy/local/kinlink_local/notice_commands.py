@@ -99,7 +99,9 @@ def export_notices(source: Path, form: str, out: Path, domain: str) -> None:
 
 
 @click.command()
-@click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument(
+    "folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path)
+)
 @click.option("--notices", "source", type=EXISTING, required=True, help="Table of notices.")
 @click.option("--out", type=FILE, required=True, help="CSV file of notices to write.")
 def faces(folder: Path, source: Path, out: Path) -> None:
@@ -108,8 +110,8 @@ def faces(folder: Path, source: Path, out: Path) -> None:
     A photograph's file is named after the record id. It is read once and kept nowhere. Needs the
     extra `face`. A photograph with no face, several, or one too small or unclear is reported.
     """
-    from kinlink_local.reunion.photographs import fill_faces
     from kinlink_local.reunion.notices import read_csv, read_jsonl, size, write_csv
+    from kinlink_local.reunion.photographs import fill_faces
 
     try:
         table = (read_jsonl if source.suffix == ".jsonl" else read_csv)(source)

@@ -117,7 +117,15 @@ def test_the_example_of_the_documentation_is_read_without_a_fault(tmp_path: Path
 
 @pytest.mark.parametrize(
     "label",
-    ["出生日期:", "出生日期：", "出 生 日 期 ：", "　出生日期　: ", "出生年月：", "【出生日期】", "1、出生日期："],
+    [
+        "出生日期:",
+        "出生日期：",
+        "出 生 日 期 ：",
+        "　出生日期　: ",
+        "出生年月：",
+        "【出生日期】",
+        "1、出生日期：",
+    ],
 )
 def test_a_label_is_known_whatever_its_width_spaces_and_number(label: str) -> None:
     cells = notice(f"编号：1\n{label}1988年10月17日（阳历）\n")
@@ -150,8 +158,11 @@ def test_one_bad_field_leaves_the_others() -> None:
 
 @pytest.mark.parametrize(
     ("height", "expected"),
-    [("85厘米", "85"), ("约1米05", "105"), ("1.2米", "120"), ("三尺二", "107"), ("九十五公分", "95"),
-     ("90-94厘米", "92"), ("1米2", "120"), ("100左右", "100"), ("110CM", "110")],
+    [
+        ("85厘米", "85"), ("约1米05", "105"), ("1.2米", "120"), ("三尺二", "107"),
+        ("九十五公分", "95"), ("90-94厘米", "92"), ("1米2", "120"), ("100左右", "100"),
+        ("110CM", "110"),
+    ],
 )  # fmt: skip
 def test_a_height_is_in_centimetres(height: str, expected: str) -> None:
     assert notice(f"编号：1\n失踪时身高：{height}\n")["height_cm"] == expected
@@ -190,7 +201,10 @@ def test_a_mark_is_side_site_and_kind_or_nothing(said: str, expected: str | None
 @pytest.mark.parametrize(
     ("said", "expected"),
     [
-        ("父亲：上官文，母亲：李静", {"family_surname": "上官", "father_name": "文", "mother_name": "静"}),
+        (
+            "父亲：上官文，母亲：李静",
+            {"family_surname": "上官", "father_name": "文", "mother_name": "静"},
+        ),
         ("養父張三 生父陳明", {"family_surname": "陈", "father_name": "明"}),
         ("爷爷毛建国，父亲毛平", {"family_surname": "毛", "father_name": "平"}),
         ("父亲木匠，母亲务农", {}),
@@ -251,7 +265,9 @@ def test_cells_of_others_are_kept_where_they_are_good(tmp_path: Path) -> None:
 
 def test_lines_that_are_no_objects_lose_no_other_line(tmp_path: Path) -> None:
     source = tmp_path / "theirs.jsonl"
-    source.write_text('{"record_id": "1", "kind": "tip"}\n[1]\n{"\n{"record_id": 2, "kind": "found"}\n')
+    source.write_text(
+        '{"record_id": "1", "kind": "tip"}\n[1]\n{"\n{"record_id": 2, "kind": "found"}\n'
+    )
     found = read_notices(source, "json")
     assert found.notices["record_id"] == ["1", "2"]
     assert found.lost == 2

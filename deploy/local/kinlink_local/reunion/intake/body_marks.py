@@ -22,9 +22,11 @@ SITES: Final = {
     "耳前": ("耳朵前面", "耳朵前", "耳前"), "耳后": ("耳朵后面", "耳朵后", "耳根后", "耳后"),
     "颈": ("脖子", "脖颈", "颈部", "颈"), "肩": ("肩膀", "肩头", "肩部", "肩"),
     "上臂": ("大臂", "上臂", "臂膀"), "前臂": ("小臂", "前臂", "下臂"),
-    "手背": ("手背",), "手心": ("手掌心", "手心", "手掌"), "胸": ("胸口", "胸前", "前胸", "胸部", "胸"),
+    "手背": ("手背",), "手心": ("手掌心", "手心", "手掌"),
+    "胸": ("胸口", "胸前", "前胸", "胸部", "胸"),
     "腹": ("肚皮", "肚子", "小腹", "腹部", "腹"), "背": ("后背", "脊背", "背部", "背上", "背"),
-    "腰": ("腰部", "腰"), "臀": ("屁股", "臀部", "臀"), "大腿": ("大腿",), "膝": ("膝盖", "膝头", "膝"),
+    "腰": ("腰部", "腰"), "臀": ("屁股", "臀部", "臀"), "大腿": ("大腿",),
+    "膝": ("膝盖", "膝头", "膝"),
     "小腿": ("小腿",), "脚背": ("脚背", "脚面"), "脚底": ("脚底板", "脚底", "脚掌", "脚心"),
 }  # fmt: skip
 KINDS: Final = {
@@ -35,10 +37,14 @@ KINDS: Final = {
 }  # fmt: skip
 MIDDLE_SITES: Final = frozenset({"额", "颈", "胸", "腹", "背", "腰", "臀", "眉"})
 # Named, but not closely enough for a site.
-_ELSEWHERE: Final = ("胳膊", "手臂", "手指", "手腕", "脚趾", "脚踝", "耳朵", "嘴", "鼻", "下巴", "头顶", "头上",
-                     "后脑", "腿", "手", "脚", "耳", "头", "身上", "臂")  # fmt: skip
-_SIDES: Final = {"左": ("左",), "右": ("右",), "中": ("中",), "两": ("左", "右"), "双": ("左", "右"),
-                 "左右": ("左", "右")}  # fmt: skip
+_ELSEWHERE: Final = (
+    "胳膊", "手臂", "手指", "手腕", "脚趾", "脚踝", "耳朵", "嘴", "鼻", "下巴", "头顶", "头上",
+    "后脑", "腿", "手", "脚", "耳", "头", "身上", "臂",
+)  # fmt: skip
+_BOTH: Final = ("左", "右")
+_SIDES: Final = {
+    "左": ("左",), "右": ("右",), "中": ("中",), "两": _BOTH, "双": _BOTH, "左右": _BOTH,
+}  # fmt: skip
 _CLAUSE: Final = re.compile(r"[,;。!?;,]+")
 _NONE: Final = re.compile(r"(?:身上|全身)?(?:没有|无)(?:任何|明显)?(?:的)?(?:特征|印记|标记|记号)")
 _NEGATION: Final = re.compile(r"(?:没有?|无)(?:任何|明显)?(?:的)?$")
@@ -49,7 +55,7 @@ NOT_CLOSE: Final = "names a mark without a site or side of the list; write for i
 
 def _alternatives() -> tuple[re.Pattern[str], dict[str, tuple[str, str]]]:
     """One pattern of all words, and what each is: site, kind or elsewhere."""
-    known: dict[str, tuple[str, str]] = {each: ("elsewhere", "") for each in _ELSEWHERE}
+    known: dict[str, tuple[str, str]] = dict.fromkeys(_ELSEWHERE, ("elsewhere", ""))
     for what, table in (("site", SITES), ("kind", KINDS)):
         known |= {word: (what, term) for term, words in table.items() for word in words}
     known |= {side: ("side", side) for side in _SIDES}
@@ -101,7 +107,9 @@ def _of_clause(clause: str) -> tuple[list[str], bool]:
                 sites, kinds = [], []
             after_kind = False
             near = side if word.start() - side_end <= SIDE_REACH else ""
-            placed = _placed(term, near, clause[word.start() : word.end()]) if what == "site" else []
+            placed = (
+                _placed(term, near, clause[word.start() : word.end()]) if what == "site" else []
+            )
             unplaced |= not placed
             sites += placed
             found += [f"{each}/{site}/{kind}" for kind in kinds for each, site in placed]

@@ -1,4 +1,4 @@
-"""What each cell of a notice has to be: good cells are kept, others are emptied with their fault."""
+"""What each cell of a notice has to be: good cells are kept, others emptied with their fault."""
 
 from __future__ import annotations
 
@@ -96,7 +96,15 @@ def _rules() -> dict[str, tuple[Callable[[str], bool], str]]:
 
 def is_place(code: str) -> bool:
     """Whether it is a code of a province, prefecture or county, in either form."""
-    return code in codes() or (code.endswith("00") and code.removesuffix("00") in codes())
+    while code.endswith("00"):
+        code = code.removesuffix("00")
+    return code in _levels()
+
+
+@cache
+def _levels() -> frozenset[str]:
+    """Every code, and what stands above it though it is no place: the county level of Beijing."""
+    return frozenset(code[:size] for code in codes() for size in (2, 4, 6) if size <= len(code))
 
 
 def _is_date(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""Chinese dates in words, taken apart: each date of a text with what it says of year, month and day.
+"""Chinese dates in words, taken apart: what each date of a text says of year, month and day.
 
 What the words are is here; which days they stand for is `written_dates`.
 """
@@ -18,18 +18,23 @@ if TYPE_CHECKING:
 SHORT_YEAR_FIRST: Final = 1930
 DECADE: Final = 10
 FESTIVALS: Final = {
-    "春节": (True, 1, 1), "大年初一": (True, 1, 1), "元宵节": (True, 1, 15), "元宵": (True, 1, 15),
+    "春节": (True, 1, 1), "大年初一": (True, 1, 1), "元宵节": (True, 1, 15),
+    "元宵": (True, 1, 15),
     "端午节": (True, 5, 5), "端午": (True, 5, 5), "七夕": (True, 7, 7), "中元节": (True, 7, 15),
-    "中秋节": (True, 8, 15), "中秋": (True, 8, 15), "重阳节": (True, 9, 9), "重阳": (True, 9, 9),
+    "中秋节": (True, 8, 15), "中秋": (True, 8, 15), "重阳节": (True, 9, 9),
+    "重阳": (True, 9, 9),
     "腊八": (True, 12, 8), "小年": (True, 12, 0), "元旦": (False, 1, 1), "五一": (False, 5, 1),
     "劳动节": (False, 5, 1), "六一": (False, 6, 1), "儿童节": (False, 6, 1),
-    "国庆节": (False, 10, 1), "国庆": (False, 10, 1), "清明节": (False, 4, 0), "清明": (False, 4, 0),
+    "国庆节": (False, 10, 1), "国庆": (False, 10, 1), "清明节": (False, 4, 0),
+    "清明": (False, 4, 0),
 }  # fmt: skip
 # Months that only the lunar calendar names so; 正 and 元 stand for the first.
 MONTH_NAMES: Final = {"正": 1, "元": 1, "冬": 11, "冬子": 11, "腊": 12}
 LUNAR_MONTHS: Final = frozenset({"正", "冬", "冬子", "腊"})
 
 _NUM: Final = f"[{NUMERAL}]"
+_DIGIT: Final = "[〇零一二三四五六七八九]"
+_ONE: Final = "[一二三四五六七八九]"
 _WORDS: Final = re.compile(
     rf"""
     (?P<solar>阳历|公历|新历|国历|西历|阳)
@@ -37,17 +42,16 @@ _WORDS: Final = re.compile(
   | (?P<iso>(?<!\d)(?P<iso_y>(?:18|19|20)\d\d)[-./](?P<iso_m>\d{{1,2}}|X+)
       (?:[-./](?P<iso_d>\d{{1,2}}|X+))?(?!\d)日?)
   | (?P<compact>(?<!\d)(?P<c_y>(?:19|20)\d\d)(?P<c_m>0[1-9]|1[0-2])(?P<c_d>[0-2]\d|3[01])(?!\d))
-  | (?P<decade>(?P<dec>(?:19|20)?\d0|[一二三四五六七八九]十|{_NUM}{{4}})年代(?P<dec_part>[初末中]期?)?
+  | (?P<decade>(?P<dec>(?:19|20)?\d0|{_ONE}十|{_NUM}{{4}})年代(?P<dec_part>[初末中]期?)?
       |(?:19|20)\dX年?)
-  | (?P<year>(?:(?:18|19|20)\d\d|(?<!\d)\d\d|[〇零一二三四五六七八九]{{4}}|[〇零一二三四五六七八九]{{2}})年
+  | (?P<year>(?:(?:18|19|20)\d\d|(?<!\d)\d\d|{_DIGIT}{{4}}|{_DIGIT}{{2}})年
       |(?<!\d)(?:18|19|20)\d\d(?!\d)|X+年)
   | (?P<festival>{"|".join(sorted(FESTIVALS, key=len, reverse=True))}|除夕|大年三十)
   | (?P<month>(?P<leap>闰)?(?:(?P<name>正|元|冬子|冬|腊)|(?P<m>\d{{1,2}}|{_NUM}{{1,3}})|X+)月份?)
   | (?P<third>上旬|中旬|下旬)
-  | (?P<part>年初|年底|年末|年中|年尾|上半年|下半年|月初|月中|月底|月末|[初末底](?![一二三四五六七八九十]))
+  | (?P<part>年[初底末中尾]|[上下]半年|月[初中底末]|[初末底](?!{_ONE}|十))
   | (?P<season>[初早晚深暮仲末]?(?P<s>[春夏秋冬])[天季]?节?)
-  | (?P<day>(?:初(?P<chu>[一二三四五六七八九十])|(?P<d>\d{{1,2}}|{_NUM}{{1,3}})(?=日|号|[^\d{NUMERAL}]|$)
-      |X+)[日号]?)
+  | (?P<day>(?:初(?P<chu>{_ONE}|十)|(?P<d>\d{{1,2}}|{_NUM}{{1,3}})(?=[^\d{NUMERAL}]|$)|X+)[日号]?)
   | (?P<about>大约|大概|约|左右|前后|可能|估计|大致|上下|好像|应该是)
   | (?P<range>~|至|到|或者?|—+|-+)
     """,
@@ -55,16 +59,21 @@ _WORDS: Final = re.compile(
 )
 # Times of day and the like: digits that say nothing of a day.
 _ASIDE: Final = re.compile(
-    r"(?:凌晨|清晨|早上|早晨|上午|中午|下午|傍晚|晚上|晚|夜里|夜)?\d{1,2}(?:[点时](?:\d{1,2}分|多|半|左右)?|:\d\d)"
+    r"(?:凌晨|清晨|早上|早晨|上午|中午|下午|傍晚|晚上|晚|夜里|夜)?"
+    r"\d{1,2}(?:[点时](?:\d{1,2}分|多|半|左右)?|:\d\d)"
     r"|属[鼠牛虎兔龙蛇马羊猴鸡狗猪]|(?:星期|周|礼拜)[一二三四五六日天]|身份证上?"
     r"|[（(]?(?:虚岁|周岁|实岁|\d+岁)[)）]?"
 )
 _BRACKET: Final = re.compile(r"[()\[\]【】,;。、,;]")
-_TWO_MONTHS: Final = re.compile(r"(?<![十一二三四五六七八九])([一二三四五六七八九])([一二三四五六七八九])月")
+_TWO_MONTHS: Final = re.compile(
+    r"(?<![十一二三四五六七八九])([一二三四五六七八九])([一二三四五六七八九])月"
+)
 _TWO_DAYS: Final = re.compile(r"初([一二三四五六七八九])([一二三四五六七八九十])(?!月)")
 _SHARED_UNIT: Final = re.compile(r"(?<!\d)(\d{1,4})(?:~|至|到|-|—|或)(\d{1,4})(年|月|日|号)")
 # Words that turn a date into "not that date".
-_NEGATION: Final = re.compile(r"之前|以前|之后|以后|不到|更早|更晚|至今|到今|到现在|前的|后的|早于|晚于|不是|出生后|前[一二三几\d]|后[一二三几\d]")
+_NEGATION: Final = re.compile(
+    r"之前|以前|之后|以后|不到|更早|更晚|至今|到今|到现在|前的|后的|早于|晚于|不是|出生后|前[一二三几\d]|后[一二三几\d]"
+)
 
 
 @dataclass(frozen=True)
@@ -136,7 +145,11 @@ def _dates(text: str) -> Iterator[Said]:
                 last = now
                 now = Said(joined=True, lunar=now.lunar)
             continue
-        if kind in {"solar", "lunar"} and not now.joined and (now.lunar is not None or now.years[0]):
+        if (
+            kind in {"solar", "lunar"}
+            and not now.joined
+            and (now.lunar is not None or now.years[0])
+        ):
             # A second calendar, or one that is said after its date, or after its year.
             if now.lunar is None and (not now.month or not _said_again(text, at)):
                 now = replace(now, lunar=kind == "lunar")
@@ -157,6 +170,9 @@ _KINDS: Final = (
 )  # fmt: skip
 
 
+_WITH_YEAR: Final = frozenset({"iso", "compact", "decade", "year"})
+
+
 def _kind(word: re.Match[str]) -> str:
     return next(name for name in _KINDS if word[name] is not None)
 
@@ -164,11 +180,17 @@ def _kind(word: re.Match[str]) -> str:
 def _said_again(text: str, at: int) -> bool:
     """Whether a date follows, so that a calendar's name belongs to what comes."""
     following = _WORDS.match(text, at)
-    return following is not None and _kind(following) in {"year", "iso", "compact", "month", "festival"}
+    return following is not None and _kind(following) in {
+        "year",
+        "iso",
+        "compact",
+        "month",
+        "festival",
+    }
 
 
 def _begins_again(now: Said, kind: str) -> bool:
-    if kind in {"iso", "compact", "decade", "year"}:
+    if kind in _WITH_YEAR:
         return bool(now.years[0])
     if kind in {"month", "festival"}:
         return bool(now.month)
@@ -186,24 +208,23 @@ def _with(now: Said, kind: str, word: re.Match[str], last: Said | None) -> Said:
         if kind == "part" and part in {"初", "末", "底"}:
             part = ("月" if now.month else "年") + part
         return replace(_from(now, last, kind), part=part)
-    if kind == "festival":
-        return _festival(_from(now, last, "month"), word["festival"])
-    if kind == "day":
-        return _day(_from(now, last, "day"), word)
-    if kind == "month":
-        return _month(_from(now, last, "month"), word)
-    return _year(now, kind, word)
+    return _NUMBERS.get(kind, _year)(_from(now, last, kind), word)
 
 
 def _from(now: Said, last: Said | None, kind: str) -> Said:
     """The end of a range has the year, and a bare day the month, of its beginning."""
-    if not now.joined or last is None or now.years[0] or now.month:
+    if not now.joined or last is None or now.years[0] or now.month or kind in _WITH_YEAR:
         return now
     now = replace(now, years=last.years)
-    return replace(now, month=last.month, forces_lunar=last.forces_lunar) if kind in {"day", "third"} else now
+    return (
+        replace(now, month=last.month, forces_lunar=last.forces_lunar)
+        if kind in {"day", "third"}
+        else now
+    )
 
 
-def _year(now: Said, kind: str, word: re.Match[str]) -> Said:
+def _year(now: Said, word: re.Match[str]) -> Said:
+    kind = _kind(word)
     if kind == "compact":
         year = int(word["c_y"])
         return replace(now, years=(year, year), month=int(word["c_m"]), day=int(word["c_d"]))
@@ -253,11 +274,15 @@ def _day(now: Said, word: re.Match[str]) -> Said:
     return _sound(replace(now, day=day, forces_lunar=now.forces_lunar or lunar))
 
 
-def _festival(now: Said, name: str) -> Said:
+def _festival(now: Said, word: re.Match[str]) -> Said:
+    name = word["festival"]
     if name not in FESTIVALS:  # the eve of the new year: before it, or at the end of the year
         return replace(now, part="除夕")
     lunar, month, day = FESTIVALS[name]
     return replace(now, month=month, day=day, lunar=lunar, festival=True)
+
+
+_NUMBERS: Final = {"festival": _festival, "day": _day, "month": _month}
 
 
 def _sound(said: Said) -> Said:

@@ -31,14 +31,20 @@ _ELDERS: Final = re.compile(r"[堂表]")
 _NICKNAME: Final = re.compile(
     rf"(?:小名|乳名|昵称|奶名|别名|家里叫|家人叫他|家人叫她)(?:叫做?|是|为|:)*[“\"'《]?({_HAN}{{1,4}}?)(?=[”\"'》,;。.、()\s/]|$)"
 )
-_COUNT: Final = re.compile(rf"(\d{{1,2}}|[{NUMERAL}]{{1,2}})(?:个|位|名)(?:亲)?(?:哥哥|姐姐|弟弟|妹妹|兄弟|姐妹|哥|姐|弟|妹)")
+_COUNT: Final = re.compile(
+    rf"(\d{{1,2}}|[{NUMERAL}]{{1,2}})(?:个|位|名)(?:亲)?(?:哥哥|姐姐|弟弟|妹妹|兄弟|姐妹|哥|姐|弟|妹)"
+)
 _COUNT_AFTER: Final = re.compile(
     rf"(?:哥哥|姐姐|弟弟|妹妹|哥|姐|弟|妹)(\d{{1,2}}|[{NUMERAL}]{{1,2}})(?:个|位|名|人)"
 )
-_TOGETHER: Final = re.compile(rf"(?:兄弟姐妹|姐弟|兄妹|兄弟|姐妹|姊妹)(?:共|一共)?(\d{{1,2}}|[{NUMERAL}]{{1,2}})(?:个|人)")
+_TOGETHER: Final = re.compile(
+    rf"(?:兄弟姐妹|姐弟|兄妹|兄弟|姐妹|姊妹)(?:共|一共)?(\d{{1,2}}|[{NUMERAL}]{{1,2}})(?:个|人)"
+)
 _ONLY: Final = re.compile(r"独生子女?|独生女|独子|独女|没有兄弟姐妹|无兄弟姐妹")
 # What follows "father" without being his name.
-_NO_NAME: Final = re.compile(r"(?:已|早|因|在|去|姓|和|与|务农|农民|工人|做|干|从|常|很|都|是|有|没|生前|双亡|不详|健在|离异)")
+_NO_NAME: Final = re.compile(
+    r"(?:已|早|因|在|去|姓|和|与|务农|农民|工人|做|干|从|常|很|都|是|有|没|生前|双亡|不详|健在|离异)"
+)
 
 
 @dataclass(frozen=True)
@@ -109,7 +115,11 @@ def sibling_cell(siblings: tuple[str, ...]) -> str:
 
 
 def _given(name: str, family: str) -> str:
-    return name[len(family) :] if family and len(name) > len(family) and name.startswith(family) else split_full_name(name)[1]
+    return (
+        name[len(family) :]
+        if family and len(name) > len(family) and name.startswith(family)
+        else split_full_name(name)[1]
+    )
 
 
 def _named(text: str, relation: str) -> list[str]:
@@ -131,7 +141,9 @@ def _name_size(name: str) -> int:
 
 def _siblings(text: str) -> list[str]:
     """One entry for each brother or sister listed: the name, or nothing where none is said."""
-    pattern = rf"({SIBLING})(?:({_CALLED})[“\"']?({_HAN}{{1,4}}?)|[“\"']?({_HAN}{{2,4}}?))?[”\"']?{_END}"
+    pattern = (
+        rf"({SIBLING})(?:({_CALLED})[“\"']?({_HAN}{{1,4}}?)|[“\"']?({_HAN}{{2,4}}?))?[”\"']?{_END}"
+    )
     found = []
     for each in re.finditer(pattern, text):
         before = text[: each.start()]

@@ -1,7 +1,7 @@
-"""Tables of notices as others write them: CSV and JSON lines, with columns missing, more or apart.
+"""Tables of notices as others write them: CSV and JSON lines, with columns missing or more.
 
-Unlike `notices.read_csv`, which reads what Kinlink wrote and refuses all else, this keeps every good
-cell, and says of each other one what to do.
+Unlike `notices.read_csv`, which reads what Kinlink wrote and refuses all else, this keeps every
+good cell, and says of each other one what to do.
 """
 
 from __future__ import annotations

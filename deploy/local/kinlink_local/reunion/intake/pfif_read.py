@@ -204,7 +204,9 @@ def _kind(notes: list[_Record], found: Found) -> None:
             kind, found_as = STATUSES[status]
             found.cells |= {"kind": kind, "found_as": found_as}
         elif status:
-            found.fault("kind", "has a status that no kind of notice has; taken for a missing child")
+            found.fault(
+                "kind", "has a status that no kind of notice has; taken for a missing child"
+            )
         if place := note.values.get("last_known_location"):
             found.cells["lost_place"] = place_code(place)
             if not found.cells["lost_place"]:

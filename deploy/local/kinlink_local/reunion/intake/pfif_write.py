@@ -53,7 +53,9 @@ def export_pfif(notices: Notices, path: Path, domain: str, now: datetime) -> Cou
     left: Counter[str] = Counter()
     stamp = now.strftime("%Y-%m-%dT%H:%M:%SZ")
     with path.open("w", encoding="utf-8") as file:
-        file.write(f'<?xml version="1.0" encoding="UTF-8"?>\n<pfif:pfif xmlns:pfif="{NAMESPACE}">\n')
+        file.write(
+            f'<?xml version="1.0" encoding="UTF-8"?>\n<pfif:pfif xmlns:pfif="{NAMESPACE}">\n'
+        )
         for row in zip(*notices.values(), strict=True):
             cells = dict(zip(notices, row, strict=True))
             left.update(_not_carried(cells))
@@ -79,8 +81,12 @@ def _not_carried(cells: Cells) -> Iterator[str]:
 
 
 def _person(cells: Cells, domain: str, stamp: str) -> str:
-    record_id = cells["record_id"] if "/" in cells["record_id"] else f"{domain}/{cells['record_id']}"
-    source = f"{cells['entry_date']}T00:00:00Z" if len(cells["entry_date"]) == _DIGITS_OF[0] else stamp
+    record_id = (
+        cells["record_id"] if "/" in cells["record_id"] else f"{domain}/{cells['record_id']}"
+    )
+    source = (
+        f"{cells['entry_date']}T00:00:00Z" if len(cells["entry_date"]) == _DIGITS_OF[0] else stamp
+    )
     values = {
         "person_record_id": record_id,
         "entry_date": stamp,
@@ -105,7 +111,12 @@ def _person(cells: Cells, domain: str, stamp: str) -> str:
         "last_known_location": place_text(cells["lost_place"]) if cells["lost_place"] else "",
         "text": NOTE_TEXT,
     }
-    lines = [*_elements(values.items(), 2), "  <pfif:note>", *_elements(note.items(), 3), "  </pfif:note>"]
+    lines = [
+        *_elements(values.items(), 2),
+        "  <pfif:note>",
+        *_elements(note.items(), 3),
+        "  </pfif:note>",
+    ]
     return "\n".join([" <pfif:person>", *lines, " </pfif:person>\n"])
 
 
@@ -122,7 +133,9 @@ def _clean(value: str) -> str:
 
 def _status(cells: Cells) -> tuple[str, str]:
     if cells["kind"] == FOUND:
-        return ("is_note_author" if cells["found_as"] == "self_seeking" else "believed_alive"), "true"
+        return (
+            "is_note_author" if cells["found_as"] == "self_seeking" else "believed_alive"
+        ), "true"
     return ("believed_alive", "false") if cells["kind"] == TIP else ("information_sought", "")
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
@@ -31,8 +32,10 @@ SHORTEST: Final = 2  # characters of a name without its suffix
 # is; but the station of a town is in the town.
 _NO_DIVISION: Final = re.compile(
     r"[路街巷村镇乡桥厂河江山湖寺庙庄屯寨店场]|大道|小学|中学|大学|医院|公园|广场|饭店|宾馆"
+    r"|书店|商店|商场|市场|影院|剧院"
 )
 _DISTRICT: Final = "区"
+MUNICIPALITIES: Final = ("11", "12", "31", "50")
 
 Candidates = frozenset[str]
 
@@ -43,22 +46,39 @@ def codes() -> dict[str, str]:
     return {row["code"]: row["names"].split(" ")[0] for row in rows("division_names.csv")}
 
 
+@dataclass(frozen=True)
+class _Names:
+    """Names → codes: whole ones, and those without their suffix, of districts apart."""
+
+    whole: dict[str, Candidates]
+    short: dict[str, Candidates]
+    districts: dict[str, Candidates]
+    longest: int
+
+
 @cache
-def _names() -> tuple[dict[str, Candidates], dict[str, Candidates], int]:
-    """Whole names, and names without their suffix, to codes; and the longest name's length."""
+def _names() -> _Names:
     whole: dict[str, set[str]] = defaultdict(set)
     short: dict[str, set[str]] = defaultdict(set)
+    districts: dict[str, set[str]] = defaultdict(set)
     for row in rows("division_names.csv"):
         for name in plain(row["names"]).split(" "):
             whole[name].add(row["code"])
             stem = _SUFFIX.sub("", name)
             if stem != name:
-                short[stem].add(row["code"])
+                (districts if _is_district(name) else short)[stem].add(row["code"])
             if autonomous := _AUTONOMOUS.search(name):
                 stem = stem.removesuffix("族") if len(stem) > SHORTEST else stem
                 whole[stem + autonomous[1]].add(row["code"])
-    frozen = [{name: frozenset(found) for name, found in table.items()} for table in (whole, short)]
-    return frozen[0], frozen[1], max(map(len, whole))
+    frozen = [
+        {name: frozenset(found) for name, found in table.items()}
+        for table in (whole, short, districts)
+    ]
+    return _Names(frozen[0], frozen[1], frozen[2], max(map(len, whole)))
+
+
+def _is_district(name: str) -> bool:
+    return name.endswith(_DISTRICT) and not name.endswith(("地区", "自治区", "行政区"))
 
 
 def place_code(text: str, within: str = "") -> str:
@@ -72,9 +92,9 @@ def place_code(text: str, within: str = "") -> str:
     text = close_up(plain(text))
     outer = _address(close_up(plain(within)), frozenset()) if within else frozenset()
     found = _address(text, outer)
-    if not found:
-        found = _address(text, frozenset()) or outer
-    return _common(found)
+    if not found and (not outer or _begins_with_province(text)):
+        found = _address(text, frozenset())
+    return _common(found or outer)
 
 
 def place_text(code: str) -> str:
@@ -104,26 +124,38 @@ def _address(text: str, scope: Candidates) -> Candidates:
 
 def _name_at(text: str, at: int, scope: Candidates) -> tuple[int, bool, Candidates]:
     """The longest name at a place in the text: its length, whether it is whole, its codes."""
-    whole, short, longest = _names()
-    for size in range(min(longest, len(text) - at), 1, -1):
+    names = _names()
+    for size in range(min(names.longest, len(text) - at), 1, -1):
         word = text[at : at + size]
-        if word in whole:
-            return size, True, whole[word]
-        if word in short and not _NO_DIVISION.match(text, at + size):
-            return size, False, _unsuffixed(short[word], scope)
+        if word in names.whole:
+            return size, True, names.whole[word]
+        if not _NO_DIVISION.match(text, at + size) and (found := _unsuffixed(word, scope)):
+            return size, False, found
     return 0, False, frozenset()
 
 
-def _unsuffixed(found: Candidates, scope: Candidates) -> Candidates:
-    """Without its suffix a province is meant before a prefecture of its name; no far district is.
+def _unsuffixed(word: str, scope: Candidates) -> Candidates:
+    """What a name without its suffix means; nothing if it is none.
 
-    "Jilin" is the province, and "Xi'an" the city, though other cities have districts of that name.
+    A province is meant before a prefecture of its name ("Jilin"). A district is meant in its own
+    town only: many are called like streets, and like towns elsewhere ("Xi'an").
     """
-    if scope:
-        return found
-    provinces = frozenset(code for code in found if len(code) == PROVINCE)
-    towns = frozenset(code for code in found if not codes()[code].endswith(_DISTRICT))
-    return provinces or towns or found
+    names = _names()
+    found = names.short.get(word, frozenset())
+    if not scope:
+        return frozenset(code for code in found if len(code) == PROVINCE) or found
+    if all(len(outer) >= PREFECTURE or outer in MUNICIPALITIES for outer in scope):
+        found |= names.districts.get(word, frozenset())
+    return found
+
+
+def _begins_with_province(text: str) -> bool:
+    """Whether the first name in a text is that of a province."""
+    for at in range(len(text)):
+        size, _, found = _name_at(text, at, frozenset())
+        if size:
+            return any(len(code) == PROVINCE for code in found)
+    return False
 
 
 def _narrow(scope: Candidates, found: Candidates, *, is_whole: bool) -> Candidates:

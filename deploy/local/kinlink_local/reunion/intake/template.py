@@ -8,12 +8,14 @@ that opens one comes again, or at a line of dashes.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from kinlink_local.reunion.intake.writing import is_not_known, plain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 NOTICE_CHARACTERS_MAX: Final = 60_000
 
@@ -32,18 +34,26 @@ LABELS: Final = {
     "place": ("失踪地点", "走失地点", "丢失地点", "被拐地点", "失踪地"),
     "home": ("失踪人户籍所在地", "户籍所在地", "户籍地", "籍贯", "原籍"),
     "lives": ("现居住地", "现所在地", "现住址", "收养地", "养家所在地"),
-    "seen": ("到养父母家时间", "抱养时间", "抱养日期", "被收养日期", "收养日期", "收养时间", "解救日期"),
+    "seen": (
+        "到养父母家时间", "抱养时间", "抱养日期", "被收养日期", "收养日期", "收养时间", "解救日期",
+    ),
     "features": ("失踪者特征描述", "失踪人特征描述", "特征描述", "体貌特征", "特征"),
     "reported": ("是否报案", "报案情况", "报警情况"),
-    "dna": ("是否采集DNA", "是否采集血样", "是否采血", "采血情况", "DNA采集情况", "DNA情况", "采血"),
+    "dna": (
+        "是否采集DNA", "是否采集血样", "是否采血", "采血情况", "DNA采集情况", "DNA情况", "采血",
+    ),
     "entered": ("登记日期", "登记时间", "发布日期", "发布时间", "录入时间", "注册时间"),
     "other_data": ("其他资料", "其它资料"),
     "circumstances": ("失踪经过", "走失经过", "被拐经过", "失散经过"),
     "family": ("家庭成员", "家庭成员情况", "家庭情况", "家人情况"),
     "accent": ("口音", "方言"),
     "blood": ("失踪人血型", "血型"),
-    "habits": ("饮食、生活习惯", "饮食生活习惯", "生活习惯", "饮食习惯", "共同经历资料", "共同经历"),
-    "geography": ("家庭居住地的地理环境", "居住地地理环境", "家庭地理环境", "居住环境", "地理环境"),
+    "habits": (
+        "饮食、生活习惯", "饮食生活习惯", "生活习惯", "饮食习惯", "共同经历资料", "共同经历",
+    ),
+    "geography": (
+        "家庭居住地的地理环境", "居住地地理环境", "家庭地理环境", "居住环境", "地理环境",
+    ),
     "routes": ("通常出行路线", "出行路线", "常走路线"),
     "other": ("其它", "其他", "备注", "补充资料"),
     "contact": ("联系人", "联系电话", "联系方式", "电话", "QQ", "邮箱", "照片", "图片", "链接"),
@@ -51,7 +61,9 @@ LABELS: Final = {
 # Any of these a second time begins another notice.
 OPENERS: Final = ("category", "id", "name")
 _RULE: Final = re.compile(r"\s*[-=_*~#—]{3,}\s*$")
-_NUMBERING: Final = r"(?:[(（]?[\d一二三四五六七八]{1,2}[)）、.:．]?\s*|第[一二三四五六七八]部分\s*)?"
+_NUMBERING: Final = (
+    r"(?:[(（]?[\d一二三四五六七八]{1,2}[)）、.:．]?\s*|第[一二三四五六七八]部分\s*)?"
+)
 REPLACED: Final = "\ufffd"
 
 

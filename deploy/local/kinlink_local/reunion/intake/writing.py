@@ -40,7 +40,7 @@ def close_up(text: str) -> str:
 
 def is_not_known(text: str) -> bool:
     """Whether the text says nothing, or says that nobody knows."""
-    return _NOT_KNOWN.fullmatch(text.strip(" 。.,;、,")) is not None
+    return _NOT_KNOWN.fullmatch(text.rstrip(" 。.,;、").lstrip()) is not None
 
 
 def number(text: str) -> int:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from kinlink_local.reunion.intake.written_dates import WrittenDate, hull
 from kinlink_local.reunion.intake.writing import NUMERAL, close_up, number, plain
+from kinlink_local.reunion.intake.written_dates import WrittenDate, hull
 from kinlink_local.reunion.lunar import lunar_numbers
 
 if TYPE_CHECKING:
@@ -25,8 +25,12 @@ DAYS_PER_MONTH_MIN: Final = 28
 _EPOCH: Final = date(1970, 1, 1).toordinal()
 _N: Final = rf"(?:\d{{1,3}}|[{NUMERAL}]{{1,3}})"
 _SUI: Final = re.compile(rf"虚(?:岁)?(?:约)?({_N})岁?|({_N})虚岁|({_N})岁\(?虚岁?\)?")
-_SPAN: Final = re.compile(rf"(?<!\d)(\d{{1,2}})(?:-|~|到|至|或|、)(\d{{1,2}})(?:周)?岁|(?<![{NUMERAL}])([一二两三四五六七八])([二三四五六七八九])(?:周)?岁")
-_YEARS: Final = re.compile(rf"(?:周岁|实岁|年龄)?({_N})(?:周|实)?岁(?:零)?(?:({_N})个?月)?(半|多)?|(?:周岁|实岁)({_N})")
+_SPAN: Final = re.compile(
+    rf"(?<!\d)(\d{{1,2}})(?:-|~|到|至|或|、)(\d{{1,2}})(?:周)?岁|(?<![{NUMERAL}])([一二两三四五六七八])([二三四五六七八九])(?:周)?岁"
+)
+_YEARS: Final = re.compile(
+    rf"(?:周岁|实岁|年龄)?({_N})(?:周|实)?岁(?:零)?(?:({_N})个?月)?(半|多)?|(?:周岁|实岁)({_N})"
+)
 _MONTHS: Final = re.compile(rf"({_N})个(多|半)?月")
 _DAYS: Final = re.compile(rf"({_N})(?:多)?(?:天|日)")
 _ABOUT: Final = re.compile(r"约|左右|大概|上下|估计|多岁")
