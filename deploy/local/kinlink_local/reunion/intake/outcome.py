@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from kinlink_local.reunion.notices import Notices
 
 FAULT_COLUMNS: Final = ("line", "record_id", "field", "fault")
-PROGRESS_EVERY: Final = 10_000
+PROGRESS_EVERY: Final = 2_000
 
 Cells = dict[str, str]
 
