@@ -7,6 +7,7 @@ A name is taken where the text marks it as one: after a relation, beginning with
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Final
@@ -159,9 +160,10 @@ def _siblings(text: str) -> list[str]:
 def _sibling_count(text: str, listed: int, *, knows_parent: bool) -> str:
     if _ONLY.search(text):
         return "0"
-    if together := _TOGETHER.search(text):
-        return str(max(0, number(together[1]) - 1))
-    if counts := _COUNT.findall(text) + _COUNT_AFTER.findall(text):
-        return str(sum(number(each) for each in counts))
+    with suppress(ValueError):  # 廿两: signs of numbers that are none
+        if together := _TOGETHER.search(text):
+            return str(max(0, number(together[1]) - 1))
+        if counts := _COUNT.findall(text) + _COUNT_AFTER.findall(text):
+            return str(sum(number(each) for each in counts))
     # A list of the family names all of it; a story need not.
     return str(listed) if listed and knows_parent else ""

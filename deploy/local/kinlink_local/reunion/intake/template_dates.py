@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from kinlink_local.reunion.intake.outcome import Found
@@ -30,10 +31,10 @@ def date_cells(raw: RawNotice) -> Found:
     dates = {name: _date(raw, name, found, has_age=age is not None) for name in COLUMNS}
     born, lost = dates["birth"], dates["lost"]
     if age and not born:
-        if lost:
-            born = born_at_age(age, lost.days)
-        else:
-            found.fault("birth_date", "an age alone gives no date; write the day of loss too")
+        with suppress(ValueError):
+            born = born_at_age(age, lost.days) if lost else None
+        if not born:
+            found.fault("birth_date", "an age gives no date without a day of loss that fits it")
     for name, date in (("birth", born), ("lost", lost)):
         if date:
             found.cells |= {f"{name}_date": date.text, f"{name}_calendar": date.calendar}

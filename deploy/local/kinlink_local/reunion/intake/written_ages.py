@@ -101,7 +101,18 @@ def _months(text: str) -> tuple[int, int]:
 
 
 def born_at_age(age: Age, days: Spans) -> WrittenDate:
-    """The possible days of birth of somebody of an age on one of some days."""
+    """The possible days of birth of somebody of an age on one of some days.
+
+    Raises:
+        ValueError: None of them is in the calendar's table.
+    """
+    found = _born(age, days)
+    if not found.days:
+        raise ValueError("nobody is that old")
+    return found
+
+
+def _born(age: Age, days: Spans) -> WrittenDate:
     first, last = days[0][0], days[-1][1]
     if age.lunar_years:
         low, high = age.lunar_years

@@ -71,7 +71,10 @@ def read_date(text: str, calendar: str = "") -> WrittenDate:
             dates.append(_write(each, calendar))
     if not dates:
         raise ValueError("no year is said")
-    return _agree(dates)
+    found = _agree(dates)
+    if not found.days:
+        raise ValueError("there is no such date")
+    return found
 
 
 def _calendars_apart(said: list[Said]) -> list[Said]:
