@@ -138,6 +138,15 @@ def test_notices_part_where_an_opening_label_comes_again_or_at_a_line_of_dashes(
     assert found.notices["sex"] == ["M", "F", ""]
 
 
+def test_a_value_that_is_also_a_label_is_a_value_and_a_label_may_follow_another() -> None:
+    found = read(
+        "寻亲类别：其他\n编号：1\n其他资料：注册时间:2011/5/14 11:20:21\n跟进志愿者：某某\n"
+    )
+    assert found.notices["category"] == ["other"]
+    assert found.notices["entry_date"] == ["2011-05-14"]
+    assert found.dropped == {"contact": 1}
+
+
 def test_a_notice_without_an_id_or_with_one_met_before_is_kept_and_reported() -> None:
     found = read("编号：1\n性别：男\n编号：1\n性别：女\n---\n姓名：王伟\n性别：男\n")
     assert found.notices["record_id"] == ["1", "1-2", "line-6"]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # Years of two digits are those of this century of a hundred years.
 SHORT_YEAR_FIRST: Final = 1930
 DECADE: Final = 10
+SHORT_CENTURY: Final = 19  # of 七几年
 FESTIVALS: Final = {
     "春节": (True, 1, 1), "大年初一": (True, 1, 1), "元宵节": (True, 1, 15),
     "元宵": (True, 1, 15),
@@ -69,10 +70,13 @@ _TWO_MONTHS: Final = re.compile(
     r"(?<![十一二三四五六七八九])([一二三四五六七八九])([一二三四五六七八九])月"
 )
 _TWO_DAYS: Final = re.compile(r"初([一二三四五六七八九])([一二三四五六七八九十])(?!月)")
-_SHARED_UNIT: Final = re.compile(r"(?<!\d)(\d{1,4})(?:~|至|到|-|—|或)(\d{1,4})(年|月|日|号)")
+_SHARED_UNIT: Final = re.compile(r"(?<!\d)(\d{1,4})(?:~|至|到|-|—|或|、|,)(\d{1,4})(年|月|日|号)")
+_SOME: Final = re.compile(r"(?:19|20)?([1-9一二三四五六七八九])几年")
+_ZERO: Final = re.compile(r"(?<=[〇零一二三四五六七八九])0(?=[〇零一二三四五六七八九0]|年)")
 # Words that turn a date into "not that date".
 _NEGATION: Final = re.compile(
-    r"之前|以前|之后|以后|不到|更早|更晚|至今|到今|到现在|前的|后的|早于|晚于|不是|出生后|前[一二三几\d]|后[一二三几\d]"
+    r"之前|以前|之后|以后|不到|更早|更晚|至今|到今|到现在|前的|后的|早于|晚于|不是|出生后"
+    r"|[前后][一二三几\d]|实际|真实|[大小][一二两三\d]岁|[报改][大小]"
 )
 
 
@@ -115,6 +119,8 @@ def take_apart(text: str) -> list[Said]:
         raise ValueError("this is no date but a bound")
     text = _TWO_MONTHS.sub(r"\1月~\2月", text)
     text = _TWO_DAYS.sub(r"初\1~初\2", text)
+    text = _SOME.sub(lambda found: f"{SHORT_CENTURY}{number(found[1])}X年", text)
+    text = _ZERO.sub("〇", text)
     text = _SHARED_UNIT.sub(r"\1\3~\2\3", text)
     found = list(_dates(text))
     if len(found) > 1 and found[-1].is_empty:  # a calendar or "about" in brackets after its date

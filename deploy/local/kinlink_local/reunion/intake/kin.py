@@ -90,7 +90,8 @@ def read_name(text: str) -> tuple[str, str]:
     name = re.sub(r"\s+", "", name) if not name.isascii() else " ".join(name.split())
     if re.search(r"[X*?□]|某", name):
         name = ""
-    return name, nickname or (rest if re.fullmatch(f"{_HAN}{{1,4}}", rest) else "")
+    is_name = re.fullmatch(f"{_HAN}{{1,4}}", rest) and not re.search(r"名|[男女]|不详|孩", rest)
+    return name, nickname or (rest if is_name else "")
 
 
 def read_family(text: str) -> Family:

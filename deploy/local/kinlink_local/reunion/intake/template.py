@@ -30,14 +30,20 @@ LABELS: Final = {
     "age": ("失踪时年龄", "走失时年龄", "失踪年龄", "年龄"),
     "height": ("失踪时身高", "走失时身高", "失踪身高", "身高"),
     "lost": ("失踪日期", "失踪时间", "走失日期", "走失时间", "被拐时间", "丢失时间", "离家时间"),
-    "province": ("失踪人所在省", "失踪者所在省", "失踪省份", "所在省份", "所在省"),
+    "province": (
+        "失踪人所在省", "失踪者所在省", "失踪省份", "所在省份", "所在省", "失踪人所在地",
+        "失踪者所在地",
+    ),
     "place": ("失踪地点", "走失地点", "丢失地点", "被拐地点", "失踪地"),
     "home": ("失踪人户籍所在地", "户籍所在地", "户籍地", "籍贯", "原籍"),
     "lives": ("现居住地", "现所在地", "现住址", "收养地", "养家所在地"),
     "seen": (
         "到养父母家时间", "抱养时间", "抱养日期", "被收养日期", "收养日期", "收养时间", "解救日期",
     ),
-    "features": ("失踪者特征描述", "失踪人特征描述", "特征描述", "体貌特征", "特征"),
+    "features": (
+        "失踪者特征描述", "失踪人特征描述", "寻亲者特征描述", "特征描述",
+        "体貌特征", "特征",
+    ),
     "reported": ("是否报案", "报案情况", "报警情况"),
     "dna": (
         "是否采集DNA", "是否采集血样", "是否采血", "采血情况", "DNA采集情况", "DNA情况", "采血",
@@ -56,7 +62,10 @@ LABELS: Final = {
     ),
     "routes": ("通常出行路线", "出行路线", "常走路线"),
     "other": ("其它", "其他", "备注", "补充资料"),
-    "contact": ("联系人", "联系电话", "联系方式", "电话", "QQ", "邮箱", "照片", "图片", "链接"),
+    "contact": (
+        "联系人", "联系电话", "联系方式", "电话", "跟进志愿者", "志愿者", "QQ", "邮箱", "照片",
+        "图片", "链接",
+    ),
 }  # fmt: skip
 # Any of these a second time begins another notice.
 OPENERS: Final = ("category", "id", "name")
@@ -89,8 +98,8 @@ def _label() -> re.Pattern[str]:
     names = sorted((label for labels in LABELS.values() for label in labels), key=len, reverse=True)
     any_label = "|".join(r"[ \t]*".join(map(re.escape, label)) for label in names)
     return re.compile(
-        rf"(?:(?<=^)|(?<=[\s;,。|]))[【\[]?{_NUMBERING}[【\[]?(?P<label>{any_label})[】\]]?\s*"
-        r"(?:\((?P<hint>[^()]{1,20})\)\s*)?(?:[::】\]]+|(?=\s*$))",
+        rf"(?:(?<=^)|(?<=[\s;,。|:]))[【\[]?{_NUMBERING}[【\[]?(?P<label>{any_label})[】\]]?\s*"
+        r"(?:\((?P<hint>[^()]{1,20})\)\s*)?(?:(?P<colon>[::】\]]+)|(?=\s*$))",
         re.MULTILINE | re.IGNORECASE,
     )
 
@@ -113,6 +122,8 @@ def read_template(lines: Iterable[str]) -> Iterator[RawNotice]:
             continue
         at = 0
         for found in _label().finditer(text):
+            if not found["colon"] and text[: found.start()].strip():
+                continue  # a value that is also a label: 其他
             name = _field_of()[re.sub(r"\s", "", found["label"]).upper()]
             if notice and last:
                 _append(notice, last, text[at : found.start()])

@@ -64,11 +64,15 @@ def read_date(text: str, calendar: str = "") -> WrittenDate:
     """
     said = _calendars_apart(take_apart(text))
     dates: list[WrittenDate] = []
+    year = (0, 0)
     for each in said:
         if each.joined and dates:
             dates[-1] = _range(dates[-1], _write(each, calendar))
         elif each.years[0]:
             dates.append(_write(each, calendar))
+            year = each.years if not (each.month or each.part) else (0, 0)
+        elif year[0] and each.month:  # a year, and in brackets the day in it
+            dates[-1] = _write(replace(each, years=year), calendar)
     if not dates:
         raise ValueError("no year is said")
     found = _agree(dates)
