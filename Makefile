@@ -11,7 +11,7 @@ HISTORICAL50K ?= ../shared/data/historical_figures_with_errors_50k.parquet
 TEST_PROCESSES ?= 2
 PYTEST := $(BIN)/pytest --durations=10 $(PYTEST_FLAGS)
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-spark check format lock proto bench bench-quick redteam clean images
+.PHONY: help demo test test-slow test-spark test-face check format lock proto bench bench-quick redteam clean images
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -21,7 +21,7 @@ demo: .venv/.run ## a search among invented notices, on this machine; Ctrl-C end
 
 test: .venv/.dev ## every test but the slow ones; installs their Debian packages where it may
 	@scripts/apt-extras prometheus chromium postgresql softhsm2
-	$(PYTEST) -n $(TEST_PROCESSES) --dist loadfile -m 'not slow and not spark'
+	$(PYTEST) -n $(TEST_PROCESSES) --dist loadfile -m 'not slow and not spark and not face'
 
 test-slow: .venv/.dev ## image builds, large benches, load
 	@scripts/apt-extras prometheus chromium postgresql debootstrap buildah
@@ -30,6 +30,9 @@ test-slow: .venv/.dev ## image builds, large benches, load
 test-spark: .venv/.spark ## the Spark engine on a master and two workers; installs pyspark (0.9 GB) and Java
 	@scripts/apt-extras default-jre-headless
 	$(PYTEST) -m spark tests/spark
+
+test-face: .venv/.face ## photographs to face vectors; installs dlib and its weights (130 MB)
+	$(PYTEST) -m face tests/face
 
 check: .venv/.dev ## format, lint, types, imports, protocol, manifests, rules, docs
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python scripts/check.py $(STEPS)
@@ -71,6 +74,9 @@ clean: ## remove .venv and every cache
 
 .venv/.spark: .venv/.dev services/linker/requirements-spark.lock
 	@scripts/setup.sh spark
+
+.venv/.face: .venv/.dev deploy/local/requirements-face.lock tests/face/requirements.lock
+	@scripts/setup.sh face
 
 .venv/.dev: $(LOCKS) requirements.lock
 	@scripts/setup.sh dev

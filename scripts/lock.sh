@@ -24,3 +24,6 @@ done
 # Beside a linker's, where engine = "spark".
 compile services/linker/requirements-spark.lock pyproject.toml --extra spark \
   --constraints requirements.lock
+# Where photographs become vectors; the test's picture is pinned by hand in tests/face.
+compile deploy/local/requirements-face.lock pyproject.toml --extra face \
+  --constraints requirements.lock

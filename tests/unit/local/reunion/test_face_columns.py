@@ -15,11 +15,11 @@ from kinlink_core.encoding.schema import load_schema, packaged_schema
 from kinlink_core.encoding.sketch import hamming_fraction
 from kinlink_local.cli import main
 from kinlink_local.reunion.columns import schema_columns
-from kinlink_local.reunion.notices import COLUMNS, Notices, write_csv
-from kinlink_local.reunion.photographs import (
+from kinlink_local.reunion.face_columns import (
     FACE_COLUMNS,
     load_progression,
 )
+from kinlink_local.reunion.notices import COLUMNS, Notices, write_csv
 
 if TYPE_CHECKING:
     from pathlib import Path

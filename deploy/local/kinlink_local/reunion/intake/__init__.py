@@ -1,0 +1,1 @@
+"""Notices as offices and families write them, made into the table of notices, and back."""
