@@ -16,6 +16,7 @@ import numpy as np
 from kinlink_core.encoding.keys import lp
 from kinlink_core.encoding.schema import LinkType
 
+from kinlink_linker.arrays import first_of_each
 from kinlink_linker.domain import as_bytes, packed
 
 if TYPE_CHECKING:
@@ -180,10 +181,8 @@ def merge(scored: ScoredPairs, left_subject: Ids, right_subject: Ids, rule: Link
         right_subject: (n, 2) subject of each pair's right side.
         rule: the threshold.
     """
-    keys = np.column_stack([left_subject, right_subject])
-    _, first = np.unique(keys, axis=0, return_index=True)
     # Rows are sorted by weight, so the first row of a subject pair is its best.
-    chosen = np.sort(first)
+    chosen = first_of_each(np.column_stack([left_subject, right_subject]))
     best = scored.take(chosen)
     lefts, rights = left_subject[chosen], right_subject[chosen]
     found = FoundLinks(

@@ -26,15 +26,19 @@ if TYPE_CHECKING:
 PUBLICATIONS_A_REQUEST = 4_000
 
 _LINKS: Final = """
-SELECT link.link_id, link.registry_l, link.subject_l, link.registry_r, link.subject_r, link.weight,
-       link.probability, CASE WHEN link.linked THEN coalesce(member.person_id, '') ELSE '' END,
-       coalesce(verdict.verdict, '')
+SELECT link.link_id,
+       if(link.registry_l = $own, link.subject_l, link.subject_r),
+       if(link.registry_l = $own, link.registry_r, link.registry_l),
+       if(link.registry_l = $own, link.subject_r, link.subject_l),
+       link.weight, link.probability,
+       if(link.linked, coalesce(member.person_id, ''), ''), coalesce(verdict.verdict, '')
 FROM link
 LEFT JOIN verdict ON verdict.link_id = link.link_id
 LEFT JOIN member ON member.registry = link.registry_l AND member.subject = link.subject_l
-WHERE link.linkage_id = ? AND (link.registry_l = ? OR link.registry_r = ?)
+WHERE link.linkage_id = $linkage_id AND (link.registry_l = $own OR link.registry_r = $own)
 """
-_ONLY: Final = " AND list_contains(?, link.link_id)"
+_ONLY: Final = " AND list_contains($only, link.link_id)"
+_NO_HANDLES: Final = (b"", b"")
 
 
 @dataclass(frozen=True)
@@ -68,14 +72,15 @@ class Publisher:
     ) -> Iterator[Publication]:
         handles = _handles(registry, found)
         sql = _LINKS
-        parameters: list[Any] = [self.run.linkage_id, registry, registry]
+        parameters: dict[str, Any] = {"linkage_id": self.run.linkage_id, "own": registry}
         if only is not None:
             sql += _ONLY
-            parameters.append(sorted(only))
+            parameters["only"] = sorted(only)
         with self.store.reading() as cursor:
             rows = duck.rows(cursor, sql, parameters)
         for row in rows:
-            yield _publication(row, registry, handles.get(row[0], (b"", b"")))
+            own, partner = handles.get(row[0], _NO_HANDLES)
+            yield Publication(*row, own_handle=own, partner_handle=partner)
 
 
 def _handles(registry: str, found: Sequence[FoundLinks]) -> dict[str, tuple[bytes, bytes]]:
@@ -89,25 +94,6 @@ def _handles(registry: str, found: Sequence[FoundLinks]) -> dict[str, tuple[byte
             own, other = other, own
         handles.update(zip(each.ids(), zip(own, other, strict=True), strict=True))
     return handles
-
-
-def _publication(row: tuple[Any, ...], registry: str, handles: tuple[bytes, bytes]) -> Publication:
-    link, left, left_subject, right, right_subject, weight, probability, person, verdict = row
-    own, partner, partner_subject = left_subject, right, right_subject
-    if registry == right:
-        own, partner, partner_subject = right_subject, left, left_subject
-    return Publication(
-        link_id=link,
-        subject=own,
-        partner=partner,
-        partner_subject=partner_subject,
-        weight=weight,
-        probability=probability,
-        person_id=person,
-        verdict=verdict,
-        own_handle=handles[0],
-        partner_handle=handles[1],
-    )
 
 
 def _publish_at(

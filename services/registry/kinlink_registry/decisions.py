@@ -89,7 +89,7 @@ def refuse(
 ) -> None:
     """Refuse, in place, pairs that carry a verdict that stands, or of which that is not known."""
     named = {"epoch": epoch.id, "partner": partner.name}
-    if not session.rows("SELECT 1 FROM decided WHERE partner = ? LIMIT 1", [partner.name]):
+    if not _any_decided(session, partner):
         return
     asked = columns.table(
         position=columns.positions(len(refs)),
@@ -104,6 +104,8 @@ def refuse(
 
 def refuse_by_name(session: Session, partner: Partner, rows: PairRows, partner_tags: Bytes) -> None:
     """Refuse, in place, answered pairs that carry a verdict, by the partner's record tags."""
+    if not _any_decided(session, partner):
+        return
     which = rows.answered()
     names = np.zeros((len(which), columns.ID_BYTES), np.uint8)
     names[:, :RECORD_NAME_BYTES] = partner_tags[which, :RECORD_NAME_BYTES]
@@ -118,6 +120,10 @@ def refuse_by_name(session: Session, partner: Partner, rows: PairRows, partner_t
         ),
     )
     rows.refusal[which[columns.numbers(found["position"])]] = Refusal.DECIDED
+
+
+def _any_decided(session: Session, partner: Partner) -> bool:
+    return bool(session.rows("SELECT 1 FROM decided WHERE partner = ? LIMIT 1", [partner.name]))
 
 
 @dataclass(frozen=True)

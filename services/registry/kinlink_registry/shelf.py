@@ -23,7 +23,7 @@ from kinlink_registry.epoch_memory import EpochMemory
 from kinlink_registry.records import record_place
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from kinlink_core.encoding.schema import Schema
 
@@ -75,12 +75,16 @@ class Opened:
             np.concatenate([part.tags for part in parts]),
         )
 
-    def gather(self, refs: Refs) -> Opened:
-        """Records row by row, some more than once; they must be among the opened."""
+    def rows_of(self, refs: Refs) -> npt.NDArray[np.int64]:
+        """Where records stand that are among the opened; some may be named more than once."""
         at = np.searchsorted(self.refs, refs)
         if len(refs) and (not len(self.refs) or (self.refs[at % len(self.refs)] != refs).any()):
             raise LookupError("a record vanished between two reads of one state")
-        return self.take(at)
+        return at
+
+    def gather(self, refs: Refs) -> Opened:
+        """Records row by row, some more than once; they must be among the opened."""
+        return self.take(self.rows_of(refs))
 
     def take(self, at: npt.NDArray[np.int64]) -> Opened:
         """Some rows."""
@@ -92,6 +96,14 @@ class Opened:
             self.tags[at],
         )
 
+    def put(self, at: npt.NDArray[np.int64], others: Opened) -> None:
+        """Write the content of others over some rows, which stand for the same records."""
+        self.fixed[at] = others.fixed
+        self.tags[at] = others.tags
+        for own, other in zip(self.digests, others.digests, strict=True):
+            own.digest[at] = other.digest
+            own.missing[at] = other.missing
+
 
 class Shelf(EpochMemory[tuple[Edition | None, Opened | None]]):
     """Opens records; may be used from any thread.
@@ -99,8 +111,16 @@ class Shelf(EpochMemory[tuple[Edition | None, Opened | None]]):
     A record is in the edition in which its handles are, at the latest.
     """
 
-    def __init__(self, schema: Schema, cipher: VaultCipher, budget_bytes: int) -> None:
+    def __init__(
+        self,
+        schema: Schema,
+        cipher: VaultCipher,
+        budget_bytes: int,
+        release: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`release` gives back the memory of what was read of the vault."""
         super().__init__()
+        self._release = release
         self._schema = schema
         self._cipher = cipher
         self._record_bytes = fixed_bytes(schema) + BESIDE_BYTES
@@ -143,8 +163,12 @@ class Shelf(EpochMemory[tuple[Edition | None, Opened | None]]):
         same = np.zeros(len(refs), bool)
         if len(kept.refs):
             same = (kept.refs[at] == refs) & (kept.versions[at] == versions)
-        both = Opened.joined([kept.take(at[same]), self._open(session, epoch, refs[~same])])
-        return both.take(np.argsort(both.refs, kind="stable"))
+        if not same.any():
+            return self._open(session, epoch, refs)
+        # One copy, of which what changed is written over: all of it is as large as memory allows.
+        opened = replace(kept.take(at), refs=refs, versions=versions)
+        opened.put(np.flatnonzero(~same), self._open(session, epoch, refs[~same]))
+        return opened
 
     def _open(self, session: Session, epoch: Epoch, refs: Refs) -> Opened:
         """Open records, in ascending order; the bulk is written where it stays."""
@@ -155,6 +179,8 @@ class Shelf(EpochMemory[tuple[Edition | None, Opened | None]]):
             fixed[count : count + len(part.refs)] = part.fixed
             count += len(part.refs)
             parts.append(replace(part, fixed=fixed[:0]))
+            # Sealed pages would be kept beside what was opened of them: as much memory again.
+            self._release()
         return replace(Opened.joined(parts), fixed=fixed[:count])
 
     def _open_some(self, session: Session, epoch: Epoch, refs: Refs) -> Opened:
