@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 PUBLICATIONS_A_REQUEST = 4_000
 
+# In the order of a `Publication`, as far as its verdict.
 _LINKS: Final = """
 SELECT link.link_id,
        if(link.registry_l = $own, link.subject_l, link.subject_r),
@@ -79,8 +80,7 @@ class Publisher:
         with self.store.reading() as cursor:
             rows = duck.rows(cursor, sql, parameters)
         for row in rows:
-            own, partner = handles.get(row[0], _NO_HANDLES)
-            yield Publication(*row, own_handle=own, partner_handle=partner)
+            yield Publication._make((*row, False, *handles.get(row[0], _NO_HANDLES)))
 
 
 def _handles(registry: str, found: Sequence[FoundLinks]) -> dict[str, tuple[bytes, bytes]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -174,16 +174,20 @@ class Shelf(EpochMemory[tuple[Edition | None, Opened | None]]):
         """Open records, in ascending order; the bulk is written where it stays."""
         fixed = np.empty((len(refs), fixed_bytes(self._schema)), np.uint8)
         parts, count = [Opened.nothing(self._schema)], 0
+        values = _TaggedValues(self._schema)
         for start in range(0, len(refs), OPENED_AT_ONCE):
-            part = self._open_some(session, epoch, refs[start : start + OPENED_AT_ONCE])
+            part = self._open_some(session, epoch, refs[start : start + OPENED_AT_ONCE], values)
             fixed[count : count + len(part.refs)] = part.fixed
             count += len(part.refs)
             parts.append(replace(part, fixed=fixed[:0]))
             # Sealed pages would be kept beside what was opened of them: as much memory again.
             self._release()
-        return replace(Opened.joined(parts), fixed=fixed[:count])
+        return replace(Opened.joined(parts), fixed=fixed[:count], digests=values.digests(count))
 
-    def _open_some(self, session: Session, epoch: Epoch, refs: Refs) -> Opened:
+    def _open_some(
+        self, session: Session, epoch: Epoch, refs: Refs, values: _TaggedValues
+    ) -> Opened:
+        """Some records without digests, which follow from the values that are added."""
         found = session.table(
             "SELECT ref, s.version, local_key, s.sealed AS fixed, r.sealed AS content"
             " FROM wanted JOIN (SELECT * FROM sketch WHERE epoch_id = ?) s USING (ref)"
@@ -195,23 +199,47 @@ class Shelf(EpochMemory[tuple[Edition | None, Opened | None]]):
         names = list(zip(numbers.tolist(), versions.tolist(), strict=True))
         places = (sketch_place(epoch.id, ref, version) for ref, version in names)
         fixed = self._cipher.open_all(zip(places, found["fixed"].to_pylist(), strict=True))
+        if values.wanted:
+            places = (record_place(ref, version) for ref, version in names)
+            sealed = found["content"].to_pylist()
+            values.add(self._cipher.open_all(zip(places, sealed, strict=True)))
         return Opened(
             numbers,
             versions,
             columns.from_list(fixed, fixed_bytes(self._schema)),
-            self._digests(names, found["content"]),
+            Opened.nothing(self._schema).digests,
             self._cipher.record_tags(columns.matrix(found["local_key"]), versions),
         )
 
-    def _digests(self, names: list[tuple[int, int]], sealed: Any) -> tuple[TagDigests, ...]:
-        """What the tags of records are made of; contents are not opened where no field has any."""
-        nothing: list[str | None] = [None] * len(names)
-        values = [nothing] * len(self._schema.fields)
-        if any(field.tags for field in self._schema.fields):
-            places = (record_place(ref, version) for ref, version in names)
-            content = self._cipher.open_all(zip(places, sealed.to_pylist(), strict=True))
-            opened = [json.loads(each)[1] for each in content]
-            for index, field in enumerate(self._schema.fields):
-                if field.tags:
-                    values[index] = [each[index] for each in opened]
-        return tuple(digest_columns(self._schema, values))
+
+class _TaggedValues:
+    """The values of fields with tags, of all records, so that each distinct one is digested once.
+
+    Contents need not be opened where no field has tags.
+    """
+
+    def __init__(self, schema: Schema) -> None:
+        self._schema = schema
+        self._columns: dict[int, list[str | None]] = {
+            index: [] for index, field in enumerate(schema.fields) if field.tags
+        }
+        # Equal values are one object: of most fields a few values are everyone's.
+        self._same: dict[str | None, str | None] = {}
+
+    @property
+    def wanted(self) -> bool:
+        """Whether there are any."""
+        return bool(self._columns)
+
+    def add(self, contents: Sequence[bytes]) -> None:
+        """The values of some opened records, in their order."""
+        for content in contents:
+            values = json.loads(content.decode())[1]
+            for index, column in self._columns.items():
+                column.append(self._same.setdefault(values[index], values[index]))
+
+    def digests(self, count: int) -> tuple[TagDigests, ...]:
+        """Of all fields of so many records."""
+        nothing: list[str | None] = [None] * count
+        found = [self._columns.get(index, nothing) for index in range(len(self._schema.fields))]
+        return tuple(digest_columns(self._schema, found))
