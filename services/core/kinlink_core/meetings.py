@@ -23,22 +23,24 @@ SAMPLED_ONE_IN: Final = 16
 
 def drawn(one: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
     """A random number of each meeting, the same for both sides, from (n, 16) handles."""
-    words: npt.NDArray[np.uint64] = _first_words(one) ^ _first_words(other)
-    return words
+    numbers: npt.NDArray[np.uint64] = _words(one)[:, 0] ^ _words(other)[:, 0]
+    return numbers
 
 
 def places(
     pass_index: int, one: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8]
-) -> list[bytes]:
-    """The place of each meeting of one pass, 11 bytes; what sorts first counts."""
-    numbers = drawn(one, other)
-    behind = (numbers % np.uint64(SAMPLED_ONE_IN) != 0).tolist()
-    return [
-        bytes([late]) + pass_index.to_bytes(2, "big") + number.to_bytes(8, "big")
-        for late, number in zip(behind, numbers.tolist(), strict=True)
-    ]
+) -> npt.NDArray[np.uint64]:
+    """The place of each meeting of one pass, (n, 3) words; what sorts first counts.
+
+    No other meeting of the two records has the same place but by a chance of 2^-128: it is what
+    both handles give.
+    """
+    both = _words(one) ^ _words(other)
+    behind = (both[:, 0] % np.uint64(SAMPLED_ONE_IN) != 0).astype(np.uint64)
+    front = behind << np.uint64(16) | np.uint64(pass_index)
+    return np.column_stack([front, both])
 
 
-def _first_words(handles: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
-    words: npt.NDArray[np.uint64] = np.ascontiguousarray(handles).view("<u8").reshape(-1, 2)[:, 0]
+def _words(handles: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
+    words: npt.NDArray[np.uint64] = np.ascontiguousarray(handles).view("<u8").reshape(-1, 2)
     return words

@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from kinlink_linker.domain import F64, I64
+    from kinlink_linker.domain import F64, I64, U64
 
 
 def runs(starts: I64, lengths: I64) -> I64:
@@ -41,6 +41,15 @@ def slices_of(rows: int, limit: int) -> Iterator[slice]:
     """Cut `rows` rows into consecutive slices of at most `limit`."""
     for start in range(0, rows, limit):
         yield slice(start, min(start + limit, rows))
+
+
+def first_of_each(rows: U64) -> I64:
+    """Where each distinct row of an (n, k) array stands first; ascending."""
+    order = np.lexsort(rows.T)
+    fresh = np.ones(len(order), bool)
+    fresh[1:] = (rows[order[1:]] != rows[order[:-1]]).any(axis=1)
+    first: I64 = np.sort(order[fresh])
+    return first
 
 
 def summed(number: I64, weights: F64, count: int) -> F64:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from kinlink_linker.arrays import first_of_each
 from kinlink_linker.expected import curve_of
 from kinlink_linker.fairness import Served, worse_served
 from kinlink_linker.links import weight_of
@@ -208,7 +209,7 @@ class _Offices:
         """Records of a registry that are in a link of some pairs of registries."""
         subjects = [_subjects(each, name) for each in self._links(chosen)]
         rows = [each for each in subjects if len(each)]
-        return len(np.unique(np.concatenate(rows), axis=0)) if rows else 0
+        return len(first_of_each(np.concatenate(rows))) if rows else 0
 
     def _sums(self, chosen: Bools) -> _Sums:
         links = self._links(chosen)

@@ -17,6 +17,7 @@ from kinlink_core.encoding.keys import lp
 from kinlink_core.encoding.schema import LinkType
 from kinlink_core.wire import Side
 
+from kinlink_linker.arrays import first_of_each
 from kinlink_linker.domain import Seeker, as_bytes, packed
 
 if TYPE_CHECKING:
@@ -185,10 +186,8 @@ def merge(
         rule: the threshold.
         seekers: (n,) whose notice is the family's, see `seekers_of`.
     """
-    keys = np.column_stack([left_subject, right_subject])
-    _, first = np.unique(keys, axis=0, return_index=True)
     # Rows are sorted by weight, so the first row of a subject pair is its best.
-    chosen = np.sort(first)
+    chosen = first_of_each(np.column_stack([left_subject, right_subject]))
     best = scored.take(chosen)
     lefts, rights = left_subject[chosen], right_subject[chosen]
     found = FoundLinks(

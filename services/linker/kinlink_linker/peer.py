@@ -8,7 +8,7 @@ answer. Handles of a request point into its islands by index.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -168,8 +168,7 @@ class DecisionsSaid:
     refused: bool = False
 
 
-@dataclass(frozen=True)
-class Publication:
+class Publication(NamedTuple):
     """One link as it is told to one of its two registries."""
 
     link_id: str

@@ -26,16 +26,21 @@ if TYPE_CHECKING:
 
 PUBLICATIONS_A_REQUEST = 4_000
 
+# In the order of a `Publication`, as far as its verdict.
 _LINKS: Final = f"""
-SELECT link.link_id, link.registry_l, link.subject_l, link.registry_r, link.subject_r, link.weight,
-       link.probability, CASE WHEN link.linked THEN coalesce(member.person_id, '') ELSE '' END,
-       {TOLD}
+SELECT link.link_id,
+       if(link.registry_l = $own, link.subject_l, link.subject_r),
+       if(link.registry_l = $own, link.registry_r, link.registry_l),
+       if(link.registry_l = $own, link.subject_r, link.subject_l),
+       link.weight, link.probability,
+       if(link.linked, coalesce(member.person_id, ''), ''), {TOLD}
 FROM link
 LEFT JOIN verdict ON verdict.link_id = link.link_id
 LEFT JOIN member ON member.registry = link.registry_l AND member.subject = link.subject_l
-WHERE link.linkage_id = ? AND (link.registry_l = ? OR link.registry_r = ?)
+WHERE link.linkage_id = $linkage_id AND (link.registry_l = $own OR link.registry_r = $own)
 """
-_ONLY: Final = " AND list_contains(?, link.link_id)"
+_ONLY: Final = " AND list_contains($only, link.link_id)"
+_NO_HANDLES: Final = (b"", b"")
 
 
 @dataclass(frozen=True)
@@ -69,14 +74,14 @@ class Publisher:
     ) -> Iterator[Publication]:
         handles = _handles(registry, found)
         sql = _LINKS
-        parameters: list[Any] = [self.run.linkage_id, registry, registry]
+        parameters: dict[str, Any] = {"linkage_id": self.run.linkage_id, "own": registry}
         if only is not None:
             sql += _ONLY
-            parameters.append(sorted(only))
+            parameters["only"] = sorted(only)
         with self.store.reading() as cursor:
             rows = duck.rows(cursor, sql, parameters)
         for row in rows:
-            yield _publication(row, registry, handles.get(row[0], (b"", b"")))
+            yield Publication._make((*row, False, *handles.get(row[0], _NO_HANDLES)))
 
 
 def _handles(registry: str, found: Sequence[FoundLinks]) -> dict[str, tuple[bytes, bytes]]:
@@ -90,25 +95,6 @@ def _handles(registry: str, found: Sequence[FoundLinks]) -> dict[str, tuple[byte
             own, other = other, own
         handles.update(zip(each.ids(), zip(own, other, strict=True), strict=True))
     return handles
-
-
-def _publication(row: tuple[Any, ...], registry: str, handles: tuple[bytes, bytes]) -> Publication:
-    link, left, left_subject, right, right_subject, weight, probability, person, verdict = row
-    own, partner, partner_subject = left_subject, right, right_subject
-    if registry == right:
-        own, partner, partner_subject = right_subject, left, left_subject
-    return Publication(
-        link_id=link,
-        subject=own,
-        partner=partner,
-        partner_subject=partner_subject,
-        weight=weight,
-        probability=probability,
-        person_id=person,
-        verdict=verdict,
-        own_handle=handles[0],
-        partner_handle=handles[1],
-    )
 
 
 def _publish_at(

@@ -1,8 +1,8 @@
-"""Blocking keys of live tokens, opened when they are first asked for and kept in memory.
+"""Blocking keys of live tokens, opened with the records and kept in memory.
 
-Every request about pairs names the tokens of its islands, so that it stands for itself. The linker
-learns from the time of an answer only which tokens it named before; a token that nobody has and one
-that is too crowded are both never opened.
+Every request about pairs names the tokens of its islands, so that it stands for itself. All tokens
+are opened before the first is asked for, so the time of an answer does not tell which were named
+before; and one by one, each request would read through the keys of the whole vault.
 """
 
 from __future__ import annotations
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from kinlink_registry.session import Session
 
 
+# A read goes through the keys of all tokens, whichever are wanted.
+OPENED_AT_ONCE = 1 << 18
+
+
 class _Opened:
     """Keys of one state of the tokens, as far as they are open."""
 
@@ -33,6 +37,7 @@ class _Opened:
         self.tokens = tokens
         self.key = np.zeros((len(tokens.held), KEY_BYTES), np.uint8)
         self.open = np.zeros(len(tokens.held), bool)
+        self.whole = False  # all that can be opened are
 
     def followed_by(self, tokens: Tokens) -> _Opened:
         """The same keys at the places of another state."""
@@ -48,6 +53,11 @@ class _Opened:
 class BlockingKeys(EpochMemory[_Opened]):
     """Opens blocking keys; may be used from any thread."""
 
+    def open(self, session: Session, cipher: VaultCipher, epoch: Epoch, live: Live) -> None:
+        """Open all keys of live tokens that are not open yet."""
+        with self._lock:
+            self._opened(session, cipher, epoch, live)
+
     def of(
         self, session: Session, cipher: VaultCipher, epoch: Epoch, live: Live, at: I64
     ) -> tuple[Bytes, npt.NDArray[np.bool_]]:
@@ -57,18 +67,24 @@ class BlockingKeys(EpochMemory[_Opened]):
         """
         found = np.zeros((len(at), KEY_BYTES), np.uint8)
         here = at != NOWHERE
-        here[here] = live.tokens.held[at[here]] > 0
         with self._lock:
-            opened = self._following(epoch, live)
-            asked = np.unique(at[here])
-            missing = asked[~opened.open[asked]]
-            if len(missing):
-                rows, keys = _open(session, cipher, epoch, live.tokens.ids(missing))
-                opened.key[missing[rows]] = keys
-                opened.open[missing[rows]] = True
-            here[here] = opened.open[at[here]]
+            opened = self._opened(session, cipher, epoch, live)
+            here[here] = opened.open[at[here]] & (live.tokens.held[at[here]] > 0)
             found[here] = opened.key[at[here]]
         return found, here
+
+    def _opened(self, session: Session, cipher: VaultCipher, epoch: Epoch, live: Live) -> _Opened:
+        kept = self._following(epoch, live)
+        if kept.whole:
+            return kept
+        missing = np.flatnonzero(~kept.open & (live.tokens.held > 0))
+        for start in range(0, len(missing), OPENED_AT_ONCE):
+            part = missing[start : start + OPENED_AT_ONCE]
+            rows, keys = _open(session, cipher, epoch, live.tokens.ids(part))
+            kept.key[part[rows]] = keys
+            kept.open[part[rows]] = True
+        kept.whole = True
+        return kept
 
     def _following(self, epoch: Epoch, live: Live) -> _Opened:
         kept = self._kept.get(epoch.mark)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kinlink_registry import columns
-from kinlink_registry.directory import NOWHERE, find, words
+from kinlink_registry.directory import NOWHERE, find, grouped, with_rows, words
 from kinlink_registry.epoch_memory import EpochMemory
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Booked:
         of_ref = np.zeros(max(len(self.of_ref), int(refs.max(initial=-1)) + 1), bool)
         of_ref[: len(self.of_ref)] = self.of_ref
         of_ref[refs] = True
-        booked = np.insert(self.handles, at, fresh, axis=0)
+        booked = with_rows(self.handles, at, fresh)
         return Booked(booked, of_ref, int(np.count_nonzero(of_ref)))
 
 
@@ -90,8 +90,8 @@ class Ledger:
     def book(self, refs: Refs, handles: Bytes) -> None:
         """Book handles of records, row by row; what was booked before is not booked again."""
         new = np.flatnonzero(~self.booked.has_handles(handles))
-        _, first = np.unique(words(handles[new]), axis=0, return_index=True)
-        new = new[first]
+        order, first = grouped(words(handles[new]))
+        new = new[order[first]]
         if len(new):
             self.session.run(
                 "INSERT INTO sealed_toward SELECT ?, ?, ref, handle FROM answered",

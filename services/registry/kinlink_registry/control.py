@@ -153,7 +153,7 @@ def _absolute(path: str, name: str) -> str:
 def _message(local: LocalLink) -> pb.LocalLink:
     return pb.LocalLink(
         local_id=local.local_id,
-        link=registry_pb2.PublishedLink(**asdict(local.link)),
+        link=registry_pb2.PublishedLink(**local.link._asdict()),
         linkage_id=local.linkage_id,
         missing_registries=local.missing_registries,
         published_at=local.published_at,

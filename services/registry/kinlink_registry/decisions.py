@@ -91,9 +91,7 @@ def refuse(
 ) -> None:
     """Refuse, in place, pairs that carry a verdict that stands, or of which that is not known."""
     named = {"epoch": epoch.id, "partner": partner.name}
-    if not session.rows(
-        "SELECT 1 FROM decided WHERE partner = ? AND stands LIMIT 1", [partner.name]
-    ):
+    if not _any_decided(session, partner):
         return
     asked = columns.table(
         position=columns.positions(len(refs)),
@@ -111,6 +109,8 @@ def refuse_by_name(session: Session, partner: Partner, rows: PairRows, partner_t
 
     A pair that was rejected is open again once one of its records is another version.
     """
+    if not _any_decided(session, partner):
+        return
     which = rows.answered()
     names = np.zeros((len(which), columns.ID_BYTES), np.uint8)
     names[:, :RECORD_NAME_BYTES] = partner_tags[which, :RECORD_NAME_BYTES]
@@ -127,6 +127,11 @@ def refuse_by_name(session: Session, partner: Partner, rows: PairRows, partner_t
         ),
     )
     rows.refusal[which[columns.numbers(found["position"])]] = Refusal.DECIDED
+
+
+def _any_decided(session: Session, partner: Partner) -> bool:
+    sql = "SELECT 1 FROM decided WHERE partner = ? AND stands LIMIT 1"
+    return bool(session.rows(sql, [partner.name]))
 
 
 @dataclass(frozen=True)

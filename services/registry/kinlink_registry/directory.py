@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from kinlink_registry.session import Session
 
 I64 = npt.NDArray[np.int64]
-Words = npt.NDArray[np.uint64]  # (n, 2), ids
+# (n, 2), ids. Those that are searched lie in memory column by column (`searched`).
+Words = npt.NDArray[np.uint64]
 
 NOWHERE = -1
 
@@ -78,7 +79,7 @@ class Handles:
     def take(self, rows: npt.NDArray[Any]) -> Handles:
         """Some rows, which must keep the order."""
         return Handles(
-            self.handle[rows],
+            searched(self.handle[rows]),
             self.token[rows],
             self.pass_index[rows],
             self.level[rows],
@@ -89,8 +90,8 @@ class Handles:
         """The rows of both."""
         at = np.searchsorted(self.handle[:, 0], other.handle[:, 0])
         return Handles(
-            np.insert(self.handle, at, other.handle, axis=0),
-            np.insert(self.token, at, other.token, axis=0),
+            with_rows(self.handle, at, other.handle),
+            with_rows(self.token, at, other.token),
             np.insert(self.pass_index, at, other.pass_index),
             np.insert(self.level, at, other.level),
             np.insert(self.ref, at, other.ref),
@@ -108,13 +109,10 @@ class Tokens:
     @classmethod
     def of(cls, handles: Handles) -> Tokens:
         """The tokens of handles; a record has one handle under a token."""
-        order = np.lexsort((handles.token[:, 1], handles.token[:, 0]))
-        token = handles.token[order]
-        fresh = np.ones(len(order), bool)
-        fresh[1:] = (token[1:] != token[:-1]).any(axis=1)
-        first = np.flatnonzero(fresh)
+        order, first = grouped(handles.token)
         held = np.diff(np.append(first, len(order)))
-        return cls(token[first], handles.pass_index[order[first]], held)
+        chosen = order[first]
+        return cls(searched(handles.token[chosen]), handles.pass_index[chosen], held)
 
     def find(self, tokens: Words) -> I64:
         """Where each stands, `NOWHERE` if it does not."""
@@ -133,7 +131,7 @@ class Tokens:
         new = Tokens.of(added.take(at == NOWHERE))
         places = np.searchsorted(self.token[:, 0], new.token[:, 0])
         return Tokens(
-            np.insert(self.token, places, new.token, axis=0),
+            with_rows(self.token, places, new.token),
             np.insert(self.pass_index, places, new.pass_index),
             np.insert(held, places, new.held),
         )
@@ -212,10 +210,35 @@ def words(ids: Bytes) -> Words:
     return np.ascontiguousarray(ids).view(np.uint64)
 
 
+def searched(ids: Words) -> Words:
+    """The same ids, laid out for `find`: their first words lie side by side.
+
+    NumPy searches contiguous arrays only, and copies others first, for each request all of them.
+    """
+    return np.asfortranarray(ids)
+
+
+def with_rows(ids: Words, at: I64, more: Words) -> Words:
+    """Ids with others inserted before some places; column by column, which is ten times faster."""
+    columnwise = zip(ids.T, more.T, strict=True)
+    return np.stack([np.insert(column, at, fresh) for column, fresh in columnwise]).T
+
+
+def grouped(ids: Words) -> tuple[I64, I64]:
+    """An order of ids in which equal ones stand together, and where in it each group begins."""
+    order = np.lexsort((ids[:, 1], ids[:, 0]))
+    fresh = np.ones(len(order), bool)
+    fresh[1:] = (ids[order[1:]] != ids[order[:-1]]).any(axis=1)
+    return order, np.flatnonzero(fresh)
+
+
 def find(among: Words, asked: Words) -> I64:
     """Where each id stands among those ordered by their first word; `NOWHERE` if it does not."""
     found = np.full(len(asked), NOWHERE, np.int64)
-    at = np.searchsorted(among[:, 0], asked[:, 0])
+    # In their order they are found three times faster: neighbours are looked for one after another.
+    order = np.argsort(asked[:, 0])
+    at = np.empty(len(asked), np.int64)
+    at[order] = np.searchsorted(among[:, 0], asked[order, 0])
     open_ = np.arange(len(asked))
     while len(open_):
         open_ = open_[at[open_] < len(among)]

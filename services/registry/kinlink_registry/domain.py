@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import NamedTuple
 
 from kinlink_registry.textfile import ENCODING_DEFAULT, ID_COLUMN_DEFAULT
 
@@ -75,8 +76,7 @@ class Approval:
     decided_at: str  # empty while it waits
 
 
-@dataclass(frozen=True)
-class PublishedLink:
+class PublishedLink(NamedTuple):
     """One link as the linker states it."""
 
     link_id: str
@@ -92,8 +92,7 @@ class PublishedLink:
     partner_handle: bytes
 
 
-@dataclass(frozen=True)
-class LocalLink:
+class LocalLink(NamedTuple):
     """A link as the office sees it: by its own id of the person."""
 
     local_id: str

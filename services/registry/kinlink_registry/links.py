@@ -20,7 +20,7 @@ from kinlink_registry.domain import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from kinlink_registry.cipher import VaultCipher
     from kinlink_registry.session import Session
@@ -44,8 +44,9 @@ class Published:
 _COMPLETED = """
   WITH known AS (
     -- In whatever epoch: a link outlives the one it was found in.
-    SELECT links.*, ref FROM links JOIN (SELECT DISTINCT ref, subject FROM subject) USING (subject)
-     WHERE removed = 0),
+    SELECT links.*, ref FROM links
+      JOIN (SELECT DISTINCT ref, subject FROM subject SEMI JOIN links USING (subject))
+     USING (subject) WHERE removed = 0),
   filled AS (
     SELECT known.* REPLACE (
         coalesce(nullif(known.own_handle, $nobody::UUID), before.own_handle, $nobody::UUID)
@@ -128,47 +129,39 @@ def local_links(
         " ORDER BY match_weight DESC, link_id",
         params,
     )
+    # Best first, a page is of people from all over the vault: each is looked up once, before.
+    names = records.local_ids(session, cipher, np.unique(columns.numbers(found["ref"])))
     for start in range(0, len(found), LINKS_A_PAGE):
-        page = found.slice(start, LINKS_A_PAGE)
-        refs = np.unique(columns.numbers(page["ref"])).astype(np.int32)
-        people = records.open_people(session, cipher, refs)
-        names = dict(zip(people.refs.tolist(), people.local_ids, strict=True))
-        yield [_local(row, names[row["ref"]]) for row in _rows(page)]
+        yield list(_local(found.slice(start, LINKS_A_PAGE), names))
 
 
-def _rows(page: Any) -> list[dict[str, Any]]:
+def _local(page: Any, local_ids: Mapping[int, str]) -> Iterator[LocalLink]:
     ids = {
-        name: [row.tobytes() for row in columns.matrix(page[name])]
+        name: columns.rows(columns.matrix(page[name]))
         for name in ("subject", "partner_subject", "own_handle", "partner_handle")
     }
-    plain = page.drop_columns(list(ids)).to_pylist()
-    return [
-        row | {name: values[index] for name, values in ids.items()}
-        for index, row in enumerate(plain)
-    ]
-
-
-def _local(row: dict[str, Any], local_id: str) -> LocalLink:
-    link = PublishedLink(
-        link_id=row["link_id"],
-        subject=row["subject"],
-        partner=row["partner"],
-        partner_subject=row["partner_subject"],
-        match_weight=row["match_weight"],
-        match_probability=row["match_probability"],
-        person_id=row["person_id"],
-        verdict=row["verdict"],
-        removed=False,
-        own_handle=row["own_handle"],
-        partner_handle=row["partner_handle"],
-    )
-    return LocalLink(
-        local_id,
-        link,
-        row["linkage_id"],
-        tuple(row["missing_registries"]),
-        row["published_at"].isoformat(timespec="seconds"),
-    )
+    row = {name: page[name].to_pylist() for name in page.column_names if name not in ids} | ids
+    for at, ref in enumerate(row["ref"]):
+        link = PublishedLink(
+            link_id=row["link_id"][at],
+            subject=row["subject"][at],
+            partner=row["partner"][at],
+            partner_subject=row["partner_subject"][at],
+            match_weight=row["match_weight"][at],
+            match_probability=row["match_probability"][at],
+            person_id=row["person_id"][at],
+            verdict=row["verdict"][at],
+            removed=False,
+            own_handle=row["own_handle"][at],
+            partner_handle=row["partner_handle"][at],
+        )
+        yield LocalLink(
+            local_ids[ref],
+            link,
+            row["linkage_id"][at],
+            tuple(row["missing_registries"][at]),
+            row["published_at"][at].isoformat(timespec="seconds"),
+        )
 
 
 def _settle(session: Session, kept: Any) -> None:

@@ -113,7 +113,8 @@ class Node:
     def open_records(self, session: Session) -> None:
         """Have in memory what a linkage asks for, before it does."""
         for epoch in self.epochs.encoded(session, complete_only=True):
-            self.directory.live(session, epoch)
+            live = self.directory.live(session, epoch)
+            self.blocking_keys.open(session, self.vault.cipher, epoch, live)
             self.shelf.fetch(session, epoch, np.empty(0, np.int32))
 
     def forget(self) -> None:
@@ -173,7 +174,7 @@ def open_node(
         epochs=epochs,
         directory=Directory(),
         blocking_keys=BlockingKeys(),
-        shelf=Shelf(schema, cipher, settings.vault.open_records_mb << 20),
+        shelf=Shelf(schema, cipher, settings.vault.open_records_mb << 20, vault.release),
         bookings=Bookings(),
         meetings=Meetings(),
         audit=audit,

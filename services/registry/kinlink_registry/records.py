@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from kinlink_registry.cipher import VaultCipher
     from kinlink_registry.session import Session
 
+# Neighbours in the vault are opened together: a look-up reads only the pages on which they are.
+OPENED_AT_ONCE = 8192
+
 Values = tuple[str | None, ...]
 Refs = npt.NDArray[np.int32]
 
@@ -121,3 +124,12 @@ def open_people(session: Session, cipher: VaultCipher, refs: Refs) -> People:
     return People(
         numbers, versions, [each[0] for each in opened], [tuple(each[1]) for each in opened]
     )
+
+
+def local_ids(session: Session, cipher: VaultCipher, refs: Refs) -> dict[int, str]:
+    """The office's own ids of records by their numbers, which are given in ascending order."""
+    found: dict[int, str] = {}
+    for start in range(0, len(refs), OPENED_AT_ONCE):
+        people = open_people(session, cipher, refs[start : start + OPENED_AT_ONCE])
+        found.update(zip(people.refs.tolist(), people.local_ids, strict=True))
+    return found

@@ -103,10 +103,17 @@ def chunk_rows(schema: Schema) -> int:
     return min(CHUNK_ROWS, FRAME_BYTES_MAX // SealedRows.row_bytes(schema))
 
 
+def noise(rows: int, width: int) -> Bytes:
+    """Random (rows, width) bytes."""
+    return np.frombuffer(os.urandom(rows * width), np.uint8).reshape(rows, width)
+
+
 def _spread(rows: Bytes, good: npt.NDArray[np.int64], count: int) -> Bytes:
     if len(good) == count:
         return rows
-    width = rows.shape[1]
-    noise = np.frombuffer(bytearray(os.urandom(width * count)), np.uint8).reshape(count, width)
-    noise[good] = rows
-    return noise
+    spread_out = np.empty((count, rows.shape[1]), np.uint8)
+    refused = np.ones(count, bool)
+    refused[good] = False
+    spread_out[good] = rows
+    spread_out[refused] = noise(count - len(good), rows.shape[1])
+    return spread_out

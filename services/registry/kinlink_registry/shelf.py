@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,7 @@ from kinlink_registry.epoch_memory import EpochMemory
 from kinlink_registry.records import record_place
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from kinlink_core.encoding.schema import Schema
 
@@ -75,12 +75,16 @@ class Opened:
             np.concatenate([part.tags for part in parts]),
         )
 
-    def gather(self, refs: Refs) -> Opened:
-        """Records row by row, some more than once; they must be among the opened."""
+    def rows_of(self, refs: Refs) -> npt.NDArray[np.int64]:
+        """Where records stand that are among the opened; some may be named more than once."""
         at = np.searchsorted(self.refs, refs)
         if len(refs) and (not len(self.refs) or (self.refs[at % len(self.refs)] != refs).any()):
             raise LookupError("a record vanished between two reads of one state")
-        return self.take(at)
+        return at
+
+    def gather(self, refs: Refs) -> Opened:
+        """Records row by row, some more than once; they must be among the opened."""
+        return self.take(self.rows_of(refs))
 
     def take(self, at: npt.NDArray[np.int64]) -> Opened:
         """Some rows."""
@@ -92,6 +96,14 @@ class Opened:
             self.tags[at],
         )
 
+    def put(self, at: npt.NDArray[np.int64], others: Opened) -> None:
+        """Write the content of others over some rows, which stand for the same records."""
+        self.fixed[at] = others.fixed
+        self.tags[at] = others.tags
+        for own, other in zip(self.digests, others.digests, strict=True):
+            own.digest[at] = other.digest
+            own.missing[at] = other.missing
+
 
 class Shelf(EpochMemory[tuple[Edition | None, Opened | None]]):
     """Opens records; may be used from any thread.
@@ -99,8 +111,16 @@ class Shelf(EpochMemory[tuple[Edition | None, Opened | None]]):
     A record is in the edition in which its handles are, at the latest.
     """
 
-    def __init__(self, schema: Schema, cipher: VaultCipher, budget_bytes: int) -> None:
+    def __init__(
+        self,
+        schema: Schema,
+        cipher: VaultCipher,
+        budget_bytes: int,
+        release: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`release` gives back the memory of what was read of the vault."""
         super().__init__()
+        self._release = release
         self._schema = schema
         self._cipher = cipher
         self._record_bytes = fixed_bytes(schema) + BESIDE_BYTES
@@ -143,21 +163,31 @@ class Shelf(EpochMemory[tuple[Edition | None, Opened | None]]):
         same = np.zeros(len(refs), bool)
         if len(kept.refs):
             same = (kept.refs[at] == refs) & (kept.versions[at] == versions)
-        both = Opened.joined([kept.take(at[same]), self._open(session, epoch, refs[~same])])
-        return both.take(np.argsort(both.refs, kind="stable"))
+        if not same.any():
+            return self._open(session, epoch, refs)
+        # One copy, of which what changed is written over: all of it is as large as memory allows.
+        opened = replace(kept.take(at), refs=refs, versions=versions)
+        opened.put(np.flatnonzero(~same), self._open(session, epoch, refs[~same]))
+        return opened
 
     def _open(self, session: Session, epoch: Epoch, refs: Refs) -> Opened:
         """Open records, in ascending order; the bulk is written where it stays."""
         fixed = np.empty((len(refs), fixed_bytes(self._schema)), np.uint8)
         parts, count = [Opened.nothing(self._schema)], 0
+        values = _TaggedValues(self._schema)
         for start in range(0, len(refs), OPENED_AT_ONCE):
-            part = self._open_some(session, epoch, refs[start : start + OPENED_AT_ONCE])
+            part = self._open_some(session, epoch, refs[start : start + OPENED_AT_ONCE], values)
             fixed[count : count + len(part.refs)] = part.fixed
             count += len(part.refs)
             parts.append(replace(part, fixed=fixed[:0]))
-        return replace(Opened.joined(parts), fixed=fixed[:count])
+            # Sealed pages would be kept beside what was opened of them: as much memory again.
+            self._release()
+        return replace(Opened.joined(parts), fixed=fixed[:count], digests=values.digests(count))
 
-    def _open_some(self, session: Session, epoch: Epoch, refs: Refs) -> Opened:
+    def _open_some(
+        self, session: Session, epoch: Epoch, refs: Refs, values: _TaggedValues
+    ) -> Opened:
+        """Some records without digests, which follow from the values that are added."""
         found = session.table(
             "SELECT ref, s.version, local_key, s.sealed AS fixed, r.sealed AS content"
             " FROM wanted JOIN (SELECT * FROM sketch WHERE epoch_id = ?) s USING (ref)"
@@ -169,23 +199,47 @@ class Shelf(EpochMemory[tuple[Edition | None, Opened | None]]):
         names = list(zip(numbers.tolist(), versions.tolist(), strict=True))
         places = (sketch_place(epoch.id, ref, version) for ref, version in names)
         fixed = self._cipher.open_all(zip(places, found["fixed"].to_pylist(), strict=True))
+        if values.wanted:
+            places = (record_place(ref, version) for ref, version in names)
+            sealed = found["content"].to_pylist()
+            values.add(self._cipher.open_all(zip(places, sealed, strict=True)))
         return Opened(
             numbers,
             versions,
             columns.from_list(fixed, fixed_bytes(self._schema)),
-            self._digests(names, found["content"]),
+            Opened.nothing(self._schema).digests,
             self._cipher.record_tags(columns.matrix(found["local_key"]), versions),
         )
 
-    def _digests(self, names: list[tuple[int, int]], sealed: Any) -> tuple[TagDigests, ...]:
-        """What the tags of records are made of; contents are not opened where no field has any."""
-        nothing: list[str | None] = [None] * len(names)
-        values = [nothing] * len(self._schema.fields)
-        if any(field.tags for field in self._schema.fields):
-            places = (record_place(ref, version) for ref, version in names)
-            content = self._cipher.open_all(zip(places, sealed.to_pylist(), strict=True))
-            opened = [json.loads(each)[1] for each in content]
-            for index, field in enumerate(self._schema.fields):
-                if field.tags:
-                    values[index] = [each[index] for each in opened]
-        return tuple(digest_columns(self._schema, values))
+
+class _TaggedValues:
+    """The values of fields with tags, of all records, so that each distinct one is digested once.
+
+    Contents need not be opened where no field has tags.
+    """
+
+    def __init__(self, schema: Schema) -> None:
+        self._schema = schema
+        self._columns: dict[int, list[str | None]] = {
+            index: [] for index, field in enumerate(schema.fields) if field.tags
+        }
+        # Equal values are one object: of most fields a few values are everyone's.
+        self._same: dict[str | None, str | None] = {}
+
+    @property
+    def wanted(self) -> bool:
+        """Whether there are any."""
+        return bool(self._columns)
+
+    def add(self, contents: Sequence[bytes]) -> None:
+        """The values of some opened records, in their order."""
+        for content in contents:
+            values = json.loads(content.decode())[1]
+            for index, column in self._columns.items():
+                column.append(self._same.setdefault(values[index], values[index]))
+
+    def digests(self, count: int) -> tuple[TagDigests, ...]:
+        """Of all fields of so many records."""
+        nothing: list[str | None] = [None] * count
+        found = [self._columns.get(index, nothing) for index in range(len(self._schema.fields))]
+        return tuple(digest_columns(self._schema, found))

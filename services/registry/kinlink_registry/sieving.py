@@ -6,13 +6,12 @@ tags and proofs are the business of `kinlink_core.encoding`'s `sieve` and `recor
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from kinlink_core.encoding.encode import split_fixed
+from kinlink_core.encoding.encode import record_sketches, split_fixed
 from kinlink_core.encoding.record_tags import (
     RECORD_TAG_BYTES,
     SEALED_TAG_BYTES,
@@ -33,7 +32,7 @@ from kinlink_core.encoding.sieve import (
 )
 from kinlink_core.wire import Refusal, SieveRows, TaggedSieveRows
 
-from kinlink_registry.sealing import CHUNK_ROWS, seeds
+from kinlink_registry.sealing import CHUNK_ROWS, noise, seeds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,16 +63,16 @@ class Sieve:
 
     def words(self, rows: PairRows) -> SieveRows:
         """64 masked bits a pair."""
-        words = _noise(len(rows.refs), WORD_BYTES).view("<u8").reshape(-1)
+        words = _unanswered(rows, WORD_BYTES).view("<u8").reshape(-1)
         for part in self._parts(rows):
             words[part.rows] = part.words
         return SieveRows(words, rows.refusal)
 
     def tagged(self, rows: PairRows) -> TaggedSieveRows:
         """Words, the tags by which distances from them are proven, and the tags of the records."""
-        words = _noise(len(rows.refs), WORD_BYTES).view("<u8").reshape(-1)
-        tags = _noise(len(rows.refs), DISTANCE_TAG_BYTES * SIEVE_BITS).view("<u4")
-        record_tags = _noise(len(rows.refs), SEALED_TAG_BYTES)
+        words = _unanswered(rows, WORD_BYTES).view("<u8").reshape(-1)
+        tags = _unanswered(rows, DISTANCE_TAG_BYTES * SIEVE_BITS).view("<u4")
+        record_tags = _unanswered(rows, SEALED_TAG_BYTES)
         of_left = self.partner.own_is_left
         for part in self._parts(rows):
             words[part.rows] = part.words
@@ -109,13 +108,15 @@ class Sieve:
         for start in range(0, len(answered), CHUNK_ROWS):
             chunk = answered[start : start + CHUNK_ROWS]
             chosen = rows.take(chunk)
-            found = self.opened.gather(chosen.refs)
-            parts = split_fixed(self.schema, found.fixed)
-            short = short_sketches(parts.record_sketch, looked_at[chosen.island_index])
+            at = self.opened.rows_of(chosen.refs)
+            # The other sketches of a record, most of its bytes, stay where they are.
+            records = record_sketches(self.opened.fixed)[at]
+            short = short_sketches(records, looked_at[chosen.island_index])
             if self.schema.sides is not None:
-                short = with_sides(short, parts.wants, of_left=self.partner.own_is_left)
+                wants = split_fixed(self.schema, self.opened.fixed[at]).wants
+                short = with_sides(short, wants, of_left=self.partner.own_is_left)
             drawn = seeds(self.partner, self.islands, chosen)
-            yield _Part(chunk, drawn, sieve_words(drawn, short), found.tags)
+            yield _Part(chunk, drawn, sieve_words(drawn, short), self.opened.tags[at])
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,9 @@ class _Part:
     tags: Bytes  # own record tags
 
 
-def _noise(rows: int, width: int) -> npt.NDArray[np.uint8]:
-    """Random (rows, width) bytes, which may be written over."""
-    return np.frombuffer(bytearray(os.urandom(rows * width)), np.uint8).reshape(rows, width)
+def _unanswered(rows: PairRows, width: int) -> npt.NDArray[np.uint8]:
+    """(n, width) bytes: random where a row is refused, to be written over where it is answered."""
+    found = np.zeros((len(rows.refs), width), np.uint8)
+    refused = np.flatnonzero(rows.refusal != Refusal.ANSWERED)
+    found[refused] = noise(len(refused), width)
+    return found

@@ -27,8 +27,12 @@ if TYPE_CHECKING:
     from kinlink_registry.migrations import Migration
 
 DRAIN_SECONDS_MAX = 60.0
+# Of the pages in memory, so many are given back, and so many stay.
+RELEASED_ABOVE_BYTES = 256 << 20
+RELEASED_TO = "128MB"
 FEED_ID_BYTES = 8
 
+_KEPT_BYTES = "SELECT sum(memory_usage_bytes) FROM duckdb_memory()"
 _KEY_CHECK = "key_check"
 FEED_ID = "feed_id"
 NEXT_REF = "next_ref"
@@ -134,6 +138,24 @@ class Vault:
             finally:
                 self._root = self._open()
             self._count_commit()
+
+    def release(self, above_bytes: int = RELEASED_ABOVE_BYTES) -> None:
+        """Give back the memory of pages that were read and are not in use, if it is much.
+
+        DuckDB keeps pages until it reaches its limit, also those that nobody will read again. It
+        drops them before it takes a lower limit, which then stands for the moment between two
+        statements.
+        """
+        session = self._session()
+        try:
+            if session.value(_KEPT_BYTES) <= above_bytes:
+                return
+            # What is in use stays, and DuckDB says so; the rest is given back all the same.
+            with suppress(KinlinkError, duckdb.Error):
+                session.run("SET memory_limit = ?", [RELEASED_TO])
+            session.run("SET memory_limit = ?", [self._config["memory_limit"]])
+        finally:
+            session.close()
 
     def await_commit(self, generation: int, seconds: float) -> None:
         """Wait until something was committed after a generation, or for so long."""

@@ -11,7 +11,7 @@ import hashlib
 import threading
 import time
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -141,7 +141,7 @@ class FakeRegistry:
     feed: list[tuple[int, int, int, bytes, bytes]] = field(default_factory=list)
     subjects: dict[str, bytes] = field(default_factory=dict)
     winners: dict[tuple[str, int, bytes], bytes] = field(default_factory=dict)
-    meetings: dict[str, dict[tuple[str, int, bytes], bytes]] = field(default_factory=dict)
+    meetings: dict[str, dict[tuple[str, int, bytes], tuple[int, ...]]] = field(default_factory=dict)
     published: dict[str, Publication] = field(default_factory=dict)
     publications: list[Publication] = field(default_factory=list)
     calls: Counter[str] = field(default_factory=Counter)
@@ -408,12 +408,13 @@ class FakePeer:
                 refusal[row] = Refusal.DECIDED
         self._refuse_unproven(request, refusal)
         assert request.shown is not None
-        order = places(request.pass_index, packed(request.own), packed(request.others))
+        met = places(request.pass_index, packed(request.own), packed(request.others))
+        order = [tuple(each) for each in met.tolist()]
         for row, (handle, other) in enumerate(zip(own, others, strict=True)):
             if refusal[row] == Refusal.ANSWERED:
                 held, tag = registry.handles[handle], request.shown.partner_tags[row].tobytes()
                 named = registry.winners.get((held.record, held.version, tag[:16]), handle + other)
-                pair, meeting = (held.record, held.version, tag), order[row] + handle + other
+                pair, meeting = (held.record, held.version, tag), order[row]
                 known = registry.meetings.setdefault(linkage_id, {})
                 if named != handle + other or known.setdefault(pair, meeting) < meeting:
                     refusal[row] = Refusal.SUPERSEDED
@@ -539,7 +540,7 @@ class FakePeer:
 
 
 def _with_handles(link: Publication, before: Publication) -> Publication:
-    return replace(link, own_handle=before.own_handle, partner_handle=before.partner_handle)
+    return link._replace(own_handle=before.own_handle, partner_handle=before.partner_handle)
 
 
 def _sketch(value: str, pair: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""Live handles in memory are those of the vault, whatever happened to it."""
+"""Live handles, opened records and keys in memory are the vault's, whatever happened to it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from kinlink_registry import app, directory, encodings, rounds
+from kinlink_registry.blocking_keys import BlockingKeys
 from kinlink_registry.directory import NOWHERE, Directory, Tokens
 from kinlink_registry.home import Home
+from kinlink_registry.shelf import Shelf
 from unit.registry.rig import EPOCH, Rig, must, people, write_csv
 
 if TYPE_CHECKING:
@@ -49,6 +51,28 @@ def told(found: Live) -> tuple[set[tuple[int, ...]], dict[tuple[int, ...], int]]
     )
 
 
+def keys(kept: BlockingKeys, found: Live, node: Node) -> dict[tuple[int, ...], bytes]:
+    """The blocking key of each live token."""
+    with node.vault.reading() as session:
+        epoch = node.epochs.served(session, EPOCH)
+        places = np.arange(len(found.tokens.held))
+        opened, known = kept.of(session, node.vault.cipher, epoch, found, places)
+    tokens = map(tuple, found.tokens.token[known].tolist())
+    return dict(zip(tokens, map(bytes, opened[known]), strict=True))
+
+
+def records(kept: Shelf, among: Live, node: Node) -> list[tuple[object, ...]]:
+    """All that is opened of each record with a live handle."""
+    with node.vault.reading() as session:
+        epoch = node.epochs.served(session, EPOCH)
+        found = kept.fetch(session, epoch, np.empty(0, np.int32))
+    columns = (found.refs, found.versions, found.fixed, found.tags)
+    digests = [part for each in found.digests for part in (each.digest, each.missing)]
+    rows = zip(*(column.tolist() for column in (*columns, *digests)), strict=True)
+    has_handle = set(among.handles.ref.tolist())
+    return [row for row in rows if row[0] in has_handle]
+
+
 def change(rig: Rig, rng: random.Random) -> None:
     """One thing that can happen to a registry."""
     home = rig.homes["anhui"]
@@ -71,11 +95,16 @@ def change(rig: Rig, rng: random.Random) -> None:
 @pytest.mark.parametrize("seed", [1, 2])
 def test_what_is_followed_is_what_is_read_anew(rig: Rig, seed: int) -> None:
     rng = random.Random(seed)
-    followed, editions = Directory(), set()
+    followed, opened, editions = Directory(), BlockingKeys(), set()
+    with app.opened(Home(rig.homes["anhui"])) as node:
+        shelf = Shelf(node.schema, node.vault.cipher, 1 << 30)
     for _ in range(14):
         with app.opened(Home(rig.homes["anhui"])) as node:
-            found = live(followed, node)
-            assert told(found) == told(live(Directory(), node))
+            found, anew = live(followed, node), live(Directory(), node)
+            assert told(found) == told(anew)
+            assert keys(opened, found, node) == keys(BlockingKeys(), anew, node)
+            assert set(keys(opened, found, node)) == set(told(anew)[1])
+            assert records(shelf, found, node) == records(node.shelf, found, node)
             editions.add(found.edition)
         change(rig, rng)
     assert len(editions) > 5
@@ -107,7 +136,7 @@ def test_whoever_lacks_too_many_changes_reads_everything(
 def test_tokens_are_counted_in_their_pass_alone_and_nobody_has_an_unknown_one(rig: Rig) -> None:
     with app.opened(Home(rig.homes["anhui"])) as node:
         found = live(Directory(), node)
-    tokens = found.tokens.token[:5].view(np.uint8)
+    tokens = found.tokens.ids(np.arange(5))
     passes = found.tokens.pass_index[:5]
     here = found.places(tokens, int(passes[0]))
     assert ((here != NOWHERE) == (passes == passes[0])).all()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
+from kinlink_core.meetings import places
 from kinlink_core.wire import Refusal
 from kinlink_registry.meetings import TALKS_MAX, Meetings
 from kinlink_registry.sealing import PairRows
@@ -90,6 +92,25 @@ def test_what_stands_in_the_end_does_not_depend_on_the_order_of_requests() -> No
 
 def test_of_two_meetings_in_one_request_one_stands() -> None:
     assert sorted(asked(Meetings(), rows([7, 7]))) == [Refusal.ANSWERED, Refusal.SUPERSEDED]
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_many_pairs_are_told_apart_as_one_by_one(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    known, first = Meetings(), {}
+    for number in range(20):
+        pairs = rows(rng.integers(0, 30, 40).tolist(), handles=seed * 100 + number)
+        index = int(rng.integers(0, 3))
+        tags = rng.integers(0, 3, (40, 1), np.uint8).repeat(16, axis=1)
+        names = list(zip(pairs.refs.tolist(), tags[:, 0].tolist(), strict=True))
+        met = list(map(tuple, places(index, pairs.own_handles, pairs.partner_handles).tolist()))
+        for name, place in zip(names, met, strict=True):
+            first[name] = min(first.get(name, place), place)
+        versions = np.ones(40, np.int32)
+        known.refuse_known(TALK, pairs, tags, pass_index=index, versions=versions)
+        sealed = [first[name] == place for name, place in zip(names, met, strict=True)]
+        assert (pairs.refusal == Refusal.ANSWERED).tolist() == sealed
+        assert set(pairs.refusal.tolist()) <= {Refusal.ANSWERED, Refusal.SUPERSEDED}
 
 
 def test_a_changed_record_has_met_nobody() -> None:

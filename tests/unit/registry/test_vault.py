@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from kinlink_registry.session import Session
+
 KEY = bytes(32)
 # What a later version of Kinlink might do to the tables of version 1.
 SECOND = Migration(
@@ -190,6 +192,26 @@ def test_a_replacement_waits_for_readers_and_keeps_newcomers_out(vault: Vault) -
     assert seen == ["reader done", "replaced"]
     with vault.reading() as session:
         assert session.value("SELECT count(*) FROM record") == 0
+
+
+def test_memory_of_pages_is_given_back_while_others_read(vault: Vault) -> None:
+    with vault.writing() as session:
+        session.run("CREATE TABLE much AS SELECT hash(i) AS n FROM range(18_000_000) r(i)")
+    with vault.reading() as session:
+        total = session.rows("SELECT sum(n) FROM much")
+        kept = pages(session)
+        vault.release(above_bytes=2 * kept)
+        assert pages(session) == kept
+        vault.release(above_bytes=kept // 2)
+        assert pages(session) < kept
+        assert session.rows("SELECT sum(n) FROM much") == total
+        assert session.value("SELECT current_setting('memory_limit')") == "190.7 MiB"
+
+
+def pages(session: Session) -> int:
+    """Bytes that DuckDB keeps in memory."""
+    kept: int = session.value("SELECT sum(memory_usage_bytes) FROM duckdb_memory()")
+    return kept
 
 
 def test_a_replacement_that_fails_leaves_the_vault_open(vault: Vault) -> None:

@@ -78,6 +78,11 @@ def split_fixed(schema: Schema, fixed: Bytes) -> FixedParts:
     return FixedParts(present, wants, body[:, :-1], body[:, -1], vectors)
 
 
+def record_sketches(fixed: Bytes) -> Bytes:
+    """View the record sketches of n fixed parts alone; (n, 256)."""
+    return fixed[:, -SKETCH_BYTES:]
+
+
 def join_fixed(
     present: npt.NDArray[np.bool_],
     sketches: Sequence[Bytes],
