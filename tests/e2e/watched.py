@@ -39,6 +39,7 @@ FACE_FIELD = f"""
   - name: face
     kind: vector
     columns: [face_model, face]
+    optional: true
     model: watched-1
     dimensions: {FACE_DIMENSIONS}
     levels: [{{label: near, max_distance: 0.4}}]
