@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from kinlink_core.encoding.encode import split_fixed
+from kinlink_core.encoding.fixed_parts import split_fixed
 from kinlink_core.encoding.vectors import vectors_of
 
 if TYPE_CHECKING:

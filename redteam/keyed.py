@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from kinlink_core.encoding import keys
-from kinlink_core.encoding.encode import Encoder, split_fixed
+from kinlink_core.encoding.encode import Encoder
+from kinlink_core.encoding.fixed_parts import split_fixed
 from kinlink_core.encoding.prf import BLOCK_BYTES, Prf
 
 from redteam.encoded import EPOCH, FEDERATION
@@ -19,7 +20,8 @@ from redteam.encoded import EPOCH, FEDERATION
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from kinlink_core.encoding.encode import Column, FixedParts
+    from kinlink_core.encoding.encode import Column
+    from kinlink_core.encoding.fixed_parts import FixedParts
     from kinlink_core.encoding.prf import Seeds
     from kinlink_core.encoding.schema import Schema
 

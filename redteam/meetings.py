@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 from kinlink_core.encoding import keys
-from kinlink_core.encoding.encode import split_fixed
+from kinlink_core.encoding.fixed_parts import split_fixed
 from kinlink_core.encoding.membership import island_blocks, island_seeds
 from kinlink_core.encoding.prf import BLOCK_BYTES, Prf
 from kinlink_core.encoding.seal import SAMPLE_BYTES, TAG_BYTES, digest_columns, seal_pairs

@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
-from kinlink_core.encoding.encode import LSH, split_fixed
+from kinlink_core.encoding.encode import LSH
+from kinlink_core.encoding.fixed_parts import split_fixed
 from kinlink_core.encoding.schema import SAMPLE_BITS, SKETCH_BITS
 
 from redteam.attacks.colours import one_id_named

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 from kinlink_core.encoding import keys
-from kinlink_core.encoding.encode import split_fixed
+from kinlink_core.encoding.fixed_parts import split_fixed
 from kinlink_core.encoding.membership import island_blocks, island_seeds
 from kinlink_core.encoding.prf import Prf
 from kinlink_core.encoding.sieve import (

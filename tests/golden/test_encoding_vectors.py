@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 from kinlink_core.encoding import chance, keys, membership
-from kinlink_core.encoding.encode import Encoder, split_fixed
+from kinlink_core.encoding.encode import Encoder
+from kinlink_core.encoding.fixed_parts import split_fixed
 from kinlink_core.encoding.normalize import normalize_column
 from kinlink_core.encoding.prf import Prf
 from kinlink_core.encoding.record_tags import seal_record_tags

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from kinlink_core.encoding.encode import split_fixed
+from kinlink_core.encoding.fixed_parts import split_fixed
 from kinlink_core.encoding.schema import packaged_schema, parse_schema
 from kinlink_core.encoding.sieve import open_bits
 

@@ -98,6 +98,36 @@ def export_notices(source: Path, form: str, out: Path, domain: str) -> None:
     click.echo(f"{size(table)} notices: {out}")
 
 
+@notices.command("attach")
+@click.argument("source", metavar="NOTICES", type=EXISTING)
+@click.argument("tips", metavar="TIPS", type=EXISTING)
+@click.option("--tip", required=True, metavar="ID", help="Record id of the tip.")
+@click.option("--to", "record_id", required=True, metavar="ID", help="Notice of somebody found.")
+@click.option("--out", type=FILE, required=True, help="CSV file for the one notice.")
+def attach_tip(source: Path, tips: Path, tip: str, record_id: str, out: Path) -> None:
+    """Fill what a notice does not say from a tip about the same person.
+
+    NOTICES and TIPS are CSV, or JSON lines where the name ends in .jsonl. Nothing that the notice
+    says is replaced. Make the columns of OUT and ingest them: the notice is searched for anew.
+    """
+    from kinlink_local.reunion.notices import COLUMNS, FOUND, TIP, read_csv, read_jsonl, write_csv
+    from kinlink_local.reunion.tips import attach
+
+    def one(path: Path, wanted: str, kind: str) -> dict[str, str]:
+        table = (read_jsonl if path.suffix == ".jsonl" else read_csv)(path)
+        rows = [row for row, each in enumerate(table["record_id"]) if each == wanted]
+        if len(rows) != 1 or table["kind"][rows[0]] != kind:
+            raise BadInputError([f"{path} has {len(rows)} records {wanted}; it needs one `{kind}`"])
+        return {name: table[name][rows[0]] for name in COLUMNS}
+
+    try:
+        told = attach(one(source, record_id, FOUND), one(tips, tip, TIP))
+        write_csv(out, {name: [cell] for name, cell in told.items()})
+    except (ValueError, OSError) as error:
+        raise BadInputError([str(error)]) from error
+    click.echo(f"1 notice: {out}")
+
+
 @click.command()
 @click.argument(
     "folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path)

@@ -32,18 +32,25 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from kinlink_linker.compare import NULL_LEVEL, Levels
+from kinlink_linker.em import (
+    PSEUDO_PAIRS,
+    Floats,
+    Trained,
+    compared_fields,
+    counts,
+    m_start,
+    sample,
+    smoothed,
+    train_pass,
+)
 from kinlink_linker.model import GivenU, LevelParameters, Model, PassModel, level_labels
 from kinlink_linker.splink_database import (
     EM_CONVERGENCE,
     EM_ITERATIONS_MAX,
-    Compared,
     DuckDatabase,
-    estimated,
-    half_known_matches,
 )
 
 if TYPE_CHECKING:
@@ -53,27 +60,17 @@ if TYPE_CHECKING:
 
     from kinlink_linker.splink_database import Database
 
-TRAINING_PAIRS_MAX = 25_000
 TRAINING_PAIRS_MIN = 30
 # Most of a session is Splink writing and DuckDB planning SQL: two at once take 0.6 of the time.
 TRAINING_THREADS = 2
-# Half a pair a level: no level is impossible, and a rare one is not more certain than the sample
-# allows.
-PSEUDO_PAIRS = 0.5
 # A u by another field's level starts from the field's own u, as if so many pairs had shown that.
 GIVEN_PSEUDO_PAIRS = 50.0
-PROBABILITY_START = 0.3
 # Where nothing could be learnt: one in ten records of the smaller of two registries is assumed to
 # have a partner in the other. A pass's token alone is never taken as surer than the limit: records
 # agree for other reasons than chance, such as twins and shared telephones.
 PARTNERS_ASSUMED = 0.1
 PROBABILITY_UNTRAINED_MAX = 0.95
 PROBABILITY_MAX = 1 - 1e-9
-_M_START_BEST = 0.75
-_M_START_WORST = 0.05
-_SAMPLE_SEED = 20261121
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -102,7 +99,7 @@ class FieldEvidence:
 def chance_agreement(schema: Schema, chance: Levels) -> dict[str, Floats]:
     """U of every level of every field from the levels of chance pairs; each sums to 1."""
     return {
-        field.name: _smoothed(_counts(chance[:, index], len(field.levels) + 1))
+        field.name: smoothed(counts(chance[:, index], len(field.levels) + 1))
         for index, field in enumerate(schema.fields)
     }
 
@@ -120,7 +117,7 @@ def given_agreement(schema: Schema, chance: Levels, u: Mapping[str, Floats]) -> 
         other = chance[:, places[field.u_given]]
         rows = []
         for level in range(len(schema.field(field.u_given).levels) + 1):
-            count = _counts(chance[other == level, index], len(u[field.name]))
+            count = counts(chance[other == level, index], len(u[field.name]))
             drawn = count + GIVEN_PSEUDO_PAIRS * u[field.name]
             rows.append(tuple(_bounded(field, np.array(field.m), drawn / drawn.sum()).tolist()))
         found[field.name] = GivenU(field.u_given, tuple(rows))
@@ -164,15 +161,15 @@ def train(
         given = given_agreement(schema, chance, u)
         return _given_model(schema, levels_by_pass, u, given, couples)
     enough = [
-        (each, _sample(levels_by_pass[each.id]))
+        (each, sample(levels_by_pass[each.id]))
         for each in schema.passes
         if len(levels_by_pass.get(each.id, ())) >= TRAINING_PAIRS_MIN
     ]
     where = database or DuckDatabase()
-    trained: dict[str, _Trained] = {}
+    trained: dict[str, Trained] = {}
     pool = ThreadPoolExecutor(TRAINING_THREADS, thread_name_prefix="train")
     try:
-        results = pool.map(lambda each: _train_pass(where, schema, each[0], each[1], u), enough)
+        results = pool.map(lambda each: train_pass(where, schema, each[0], each[1], u), enough)
         for (blocking_pass, _), result in zip(enough, results, strict=True):
             trained[blocking_pass.id] = result
             progress(blocking_pass.id)
@@ -252,137 +249,7 @@ def evidence(schema: Schema, model: Model, pass_id: str, levels: Levels) -> list
     return found
 
 
-@dataclass(frozen=True)
-class _Trained:
-    m: dict[str, Floats]
-    u: dict[str, Floats]
-    probability: float
-    iterations: int
-    pairs: int
-
-
-def _counts(levels: npt.NDArray[np.uint8], count: int) -> Floats:
-    return np.bincount(levels[levels != NULL_LEVEL], minlength=count)[:count].astype(np.float64)
-
-
-def _smoothed(counts: Floats) -> Floats:
-    smoothed = counts + PSEUDO_PAIRS
-    return np.asarray(smoothed / smoothed.sum(), np.float64)
-
-
-def _sample(levels: Levels) -> Levels:
-    if len(levels) <= TRAINING_PAIRS_MAX:
-        return levels
-    chosen = np.random.default_rng(_SAMPLE_SEED).choice(
-        len(levels), TRAINING_PAIRS_MAX, replace=False
-    )
-    return levels[chosen]
-
-
-def _m_start(count: int) -> Floats:
-    if count == 2:  # noqa: PLR2004 - equal or not
-        return np.array([1 - _M_START_WORST, _M_START_WORST])
-    middle = (1 - _M_START_BEST - _M_START_WORST) / (count - 2)
-    return np.array([_M_START_BEST, *[middle] * (count - 2), _M_START_WORST])
-
-
-def _compared(schema: Schema, blocking_pass: Pass) -> list[tuple[int, Field]]:
-    out = blocking_pass.fixed_fields | blocking_pass.ignores | schema.unscored
-    return [(i, field) for i, field in enumerate(schema.fields) if field.name not in out]
-
-
-def _train_pass(
-    database: Database,
-    schema: Schema,
-    blocking_pass: Pass,
-    levels: Levels,
-    u: Mapping[str, Floats],
-) -> _Trained:
-    compared = [
-        (i, field)
-        for i, field in _compared(schema, blocking_pass)
-        if (levels[:, i] != NULL_LEVEL).any()
-    ]
-    partly = {part.field for part in blocking_pass.parts}
-    rows = np.concatenate([levels, _strangers(schema, partly), _half_known(schema, compared)])
-    final, iterations = estimated(
-        database,
-        [
-            Compared(
-                field.name,
-                _m_start(len(field.levels) + 1) if field.m is None else np.array(field.m),
-                u[field.name],
-                fix_m=field.m is not None,
-                fix_u=field.name not in partly,
-            )
-            for _, field in compared
-        ],
-        rows[:, [i for i, _ in compared]],
-        PROBABILITY_START,
-    )
-    # Strangers and half-known pairs are no candidates: λ is the share among the real pairs, and no
-    # surer than their number allows.
-    share = float(final.probability_two_random_records_match)
-    matches = share * len(rows) - half_known_matches(share, final.comparisons)
-    matches = min(max(matches, 0.0), len(levels))
-    probability = (matches + PSEUDO_PAIRS) / (len(levels) + 2 * PSEUDO_PAIRS)
-    m, free_u = {}, {}
-    for (index, field), comparison in zip(compared, final.comparisons, strict=True):
-        present = int((levels[:, index] != NULL_LEVEL).sum())
-        known = [level for level in comparison.comparison_levels if not level.is_null_level]
-        m[field.name] = (
-            _estimate(
-                [level._m_probability for level in known],  # noqa: SLF001 - the public one hides what EM never saw
-                probability * present,
-            )
-            if field.m is None
-            else np.array(field.m)
-        )
-        if field.name in partly:
-            free_u[field.name] = _estimate(
-                [level._u_probability for level in known],  # noqa: SLF001 - as above
-                (1 - probability) * present,
-            )
-    return _Trained(m, free_u, probability, iterations, len(levels))
-
-
-def _strangers(schema: Schema, partly: set[str]) -> Levels:
-    """One certain non-match for each level of the partly fixed fields, unlike in all else.
-
-    Without them a level that only matches show would get u = 0, which is no probability.
-    """
-    unlike = np.array([len(field.levels) for field in schema.fields], np.uint8)
-    blocks = []
-    for index, field in enumerate(schema.fields):
-        if field.name in partly:
-            block = np.tile(unlike, (len(field.levels) + 1, 1))
-            block[:, index] = np.arange(len(block))
-            blocks.append(block)
-    return np.concatenate(blocks)
-
-
-def _half_known(schema: Schema, compared: Sequence[tuple[int, Field]]) -> Levels:
-    """One pair for each level of each compared field, with all else missing.
-
-    Where matches and others are far apart, EM squares a level's m at every step until it
-    underflows, and Splink stops. What such a pair adds depends on its own level alone, so m shrinks
-    at most by a constant factor a step.
-    """
-    blocks = []
-    for index, field in compared:
-        block = np.full((len(field.levels) + 1, len(schema.fields)), NULL_LEVEL, np.uint8)
-        block[:, index] = np.arange(len(block))
-        blocks.append(block)
-    return np.concatenate(blocks)
-
-
-def _estimate(estimates: list[float | str | None], pairs: float) -> Floats:
-    """Splink's estimates with pseudo counts; it gives text for levels that it never saw."""
-    seen = np.array([each if isinstance(each, float) else 0.0 for each in estimates])
-    return _smoothed(seen * pairs)
-
-
-def _average_m(schema: Schema, trained: Mapping[str, _Trained]) -> dict[str, Floats]:
+def _average_m(schema: Schema, trained: Mapping[str, Trained]) -> dict[str, Floats]:
     """M of each field over the passes that compare it whole, averaged in log-odds."""
     average = {}
     for field in schema.fields:
@@ -393,7 +260,7 @@ def _average_m(schema: Schema, trained: Mapping[str, _Trained]) -> dict[str, Flo
             odds = np.mean([np.log(m / (1 - m)) for m in known], axis=0)
             m = 1 / (1 + np.exp(-odds))
         else:
-            m = _m_start(len(field.levels) + 1)
+            m = m_start(len(field.levels) + 1)
         average[field.name] = m / m.sum()
     return average
 
@@ -472,7 +339,7 @@ def _pass_model(
     average: Mapping[str, Floats],
     u: Mapping[str, Floats],
     *,
-    trained: _Trained | float,
+    trained: Trained | float,
     given: Mapping[str, GivenU] = MappingProxyType({}),
 ) -> PassModel:
     """A pass's model by what was learnt of it, or with a prior where nothing was.
@@ -481,16 +348,16 @@ def _pass_model(
     that a chance sample shows too seldom, or never, says no more than the bound.
     """
     fields = {}
-    for _, field in _compared(schema, blocking_pass):
+    for _, field in compared_fields(schema, blocking_pass):
         m, own_u = average[field.name], u[field.name]
-        if isinstance(trained, _Trained):
+        if isinstance(trained, Trained):
             m, own_u = trained.m.get(field.name, m), trained.u.get(field.name, own_u)
         own_u = _bounded(field, m, own_u)
         fields[field.name] = tuple(
             LevelParameters(label, float(m[i]), float(own_u[i]))
             for i, label in enumerate(level_labels(schema, field.name))
         )
-    probability = trained.probability if isinstance(trained, _Trained) else trained
+    probability = trained.probability if isinstance(trained, Trained) else trained
     return PassModel(
         blocking_pass.id,
         probability,

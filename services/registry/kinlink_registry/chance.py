@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from kinlink_core.encoding import keys
 from kinlink_core.encoding.chance import draw
-from kinlink_core.encoding.encode import join_fixed, split_fixed
+from kinlink_core.encoding.fixed_parts import join_fixed, split_fixed
 from kinlink_core.encoding.prf import Prf
 from kinlink_core.encoding.seal import TagDigests, seal_pairs
 from kinlink_core.encoding.sketch import SKETCH_BYTES

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from kinlink_core.encoding.encode import split_fixed
+from kinlink_core.encoding.fixed_parts import split_fixed
 from kinlink_core.encoding.membership import island_blocks, island_seeds
 from kinlink_core.encoding.record_tags import open_record_tags
 from kinlink_core.wire import DisclosedRows, Refusal, Side

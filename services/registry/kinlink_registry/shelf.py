@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from kinlink_core.encoding.encode import fixed_bytes
+from kinlink_core.encoding.fixed_parts import fixed_bytes
 from kinlink_core.encoding.seal import TagDigests, digest_columns
 
 from kinlink_registry import columns

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from kinlink_core.encoding.encode import record_sketches, split_fixed
+from kinlink_core.encoding.fixed_parts import record_sketches, split_fixed
 from kinlink_core.encoding.record_tags import (
     RECORD_TAG_BYTES,
     SEALED_TAG_BYTES,

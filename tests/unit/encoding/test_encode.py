@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from kinlink_core.encoding import keys
 from kinlink_core.encoding.canary import canary_digest
-from kinlink_core.encoding.encode import EncodedBatch, Encoder, split_fixed
+from kinlink_core.encoding.encode import EncodedBatch, Encoder
+from kinlink_core.encoding.fixed_parts import split_fixed
 from kinlink_core.encoding.schema import Schema, parse_schema
 
 TEXT = """

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kinlink_core.encoding import keys
-from kinlink_core.encoding.encode import Encoder, split_fixed
+from kinlink_core.encoding.encode import Encoder
 from kinlink_core.encoding.features import blocking_values, two_sided
+from kinlink_core.encoding.fixed_parts import split_fixed
 from kinlink_core.encoding.level_sets import Places, Shared, Table, Window
 from kinlink_core.encoding.normalize import normalize_column
 from kinlink_core.encoding.schema import SchemaError, parse_schema

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kinlink_core.encoding import keys
-from kinlink_core.encoding.encode import Encoder, split_fixed
+from kinlink_core.encoding.encode import Encoder
+from kinlink_core.encoding.fixed_parts import split_fixed
 from kinlink_core.encoding.normalize import normalize_column
 from kinlink_core.encoding.schema import SAMPLE_BITS, parse_schema
 from kinlink_core.encoding.seal import SealedBatch, digest_columns, seal_pairs

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from kinlink_core.encoding import keys
 from kinlink_core.encoding.canary import canary_digest
 from kinlink_core.encoding.conformance import Epoch, differing, parts
-from kinlink_core.encoding.encode import Encoder, split_fixed
+from kinlink_core.encoding.encode import Encoder
+from kinlink_core.encoding.fixed_parts import split_fixed
 from kinlink_core.encoding.normalize import normalize_column
 from kinlink_core.encoding.schema import (
     VECTOR_BITS,

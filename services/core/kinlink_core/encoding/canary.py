@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from kinlink_core.encoding.encode import Encoder, split_fixed
+from kinlink_core.encoding.encode import Encoder
+from kinlink_core.encoding.fixed_parts import split_fixed
 from kinlink_core.encoding.keys import KeySchedule, expand
 from kinlink_core.encoding.normalize import normalize_column
 from kinlink_core.encoding.schema import FieldKind

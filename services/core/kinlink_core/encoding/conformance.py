@@ -32,8 +32,9 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from kinlink_core.encoding import chinese, folding, keys, tables
 from kinlink_core.encoding.canary import canary_columns, of_both_sides
-from kinlink_core.encoding.encode import Encoder, split_fixed
+from kinlink_core.encoding.encode import Encoder
 from kinlink_core.encoding.features import tag_values, two_sided
+from kinlink_core.encoding.fixed_parts import split_fixed
 from kinlink_core.encoding.membership import island_blocks, island_seeds, prove
 from kinlink_core.encoding.prf import Prf
 from kinlink_core.encoding.record_tags import RECORD_TAG_BYTES, seal_record_tags

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from kinlink_core.encoding import keys
 from kinlink_core.encoding.features import blocking_values, sketch_tokens, two_sided
+from kinlink_core.encoding.fixed_parts import join_fixed
 from kinlink_core.encoding.sketch import (
     SKETCH_BYTES,
     Bytes,
@@ -23,90 +24,16 @@ from kinlink_core.encoding.sketch import (
     bands,
     hash_sketch,
 )
-from kinlink_core.encoding.vectors import VECTOR_BYTES, VectorSketcher
+from kinlink_core.encoding.vectors import VectorSketcher
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from kinlink_core.encoding.schema import Field, Part, Pass, Schema
 
-PRESENCE_BYTES = 4
-# The last of them is no field: a schema with two sides has at most 31.
-WANTS_BIT = 8 * PRESENCE_BYTES - 1
 LSH = "lsh"
 
 Column = list[str | None]
-
-
-def fixed_bytes(schema: Schema) -> int:
-    """Bytes of a record's fixed part: presence, sketches, record sketch, sketches of vectors."""
-    sketches = SKETCH_BYTES * (sketch_count(schema) + 1)
-    return PRESENCE_BYTES + sketches + VECTOR_BYTES * vector_count(schema)
-
-
-def sketch_count(schema: Schema) -> int:
-    """How many fields of the schema carry a sketch."""
-    return sum(1 for field in schema.fields if field.has_sketch)
-
-
-def vector_count(schema: Schema) -> int:
-    """How many fields of the schema are vectors."""
-    return sum(1 for field in schema.fields if field.vector is not None)
-
-
-@dataclass(frozen=True)
-class FixedParts:
-    """Views into the fixed parts of n records."""
-
-    present: npt.NDArray[np.bool_]  # (n, fields)
-    wants: npt.NDArray[np.bool_]  # (n,) of the side that wants; meaningless without sides
-    sketches: Bytes  # (n, sketched fields, 256)
-    record_sketch: Bytes  # (n, 256)
-    vectors: Bytes  # (n, fields of vectors, 512) their sketches
-
-
-def split_fixed(schema: Schema, fixed: Bytes) -> FixedParts:
-    """View fixed parts of shape (n, fixed_bytes) by meaning; `ValueError` on another width."""
-    if fixed.ndim != 2 or fixed.shape[1] != fixed_bytes(schema):  # noqa: PLR2004 - a matrix
-        raise ValueError(f"fixed parts are {fixed_bytes(schema)} bytes wide under this schema")
-    bits = np.unpackbits(fixed[:, :PRESENCE_BYTES], axis=1, bitorder="little")
-    end = PRESENCE_BYTES + SKETCH_BYTES * (sketch_count(schema) + 1)
-    body = fixed[:, PRESENCE_BYTES:end].reshape(len(fixed), sketch_count(schema) + 1, SKETCH_BYTES)
-    vectors = fixed[:, end:].reshape(len(fixed), vector_count(schema), VECTOR_BYTES)
-    present = bits[:, : len(schema.fields)].astype(bool)
-    wants = bits[:, WANTS_BIT].astype(bool)
-    return FixedParts(present, wants, body[:, :-1], body[:, -1], vectors)
-
-
-def record_sketches(fixed: Bytes) -> Bytes:
-    """View the record sketches of n fixed parts alone; (n, 256)."""
-    return fixed[:, -SKETCH_BYTES:]
-
-
-def join_fixed(
-    present: npt.NDArray[np.bool_],
-    sketches: Sequence[Bytes],
-    record: Bytes | None = None,
-    wants: npt.NDArray[np.bool_] | None = None,
-    vectors: Sequence[Bytes] = (),
-) -> Bytes:
-    """Fixed parts of n records out of their parts; without a record sketch they cannot be sieved.
-
-    Args:
-        present: (n, fields) which fields have a value.
-        sketches: (n, 256) of each sketched field, in the schema's order.
-        record: (n, 256) record sketches; zeros by default.
-        wants: (n,) which records are of the side that wants; none by default.
-        vectors: (n, 512) sketches of each field of vectors, in the schema's order.
-    """
-    bits = np.zeros((len(present), PRESENCE_BYTES * 8), np.uint8)
-    bits[:, : present.shape[1]] = present
-    if wants is not None:
-        bits[:, WANTS_BIT] |= wants
-    if record is None:
-        record = np.zeros((len(present), SKETCH_BYTES), np.uint8)
-    parts = [np.packbits(bits, axis=1, bitorder="little"), *sketches, record, *vectors]
-    return np.ascontiguousarray(np.concatenate(parts, axis=1))
 
 
 @dataclass(frozen=True)

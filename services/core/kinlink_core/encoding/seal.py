@@ -32,14 +32,15 @@ import numpy.typing as npt
 
 from kinlink_core.encoding import keys
 from kinlink_core.encoding._draws import RANK_BYTES, Reader, shuffled
-from kinlink_core.encoding.encode import Column, split_fixed
 from kinlink_core.encoding.features import tag_values, two_sided
+from kinlink_core.encoding.fixed_parts import split_fixed
 from kinlink_core.encoding.prf import Prf
 from kinlink_core.encoding.schema import SAMPLE_BITS, VECTOR_BITS, VECTOR_SAMPLE_BITS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from kinlink_core.encoding.encode import Column
     from kinlink_core.encoding.level_sets import Relation
     from kinlink_core.encoding.prf import Seeds
     from kinlink_core.encoding.schema import Field, Schema

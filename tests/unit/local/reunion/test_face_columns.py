@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from kinlink_core.encoding.encode import Encoder, split_fixed
+from kinlink_core.encoding.encode import Encoder
+from kinlink_core.encoding.fixed_parts import split_fixed
 from kinlink_core.encoding.keys import MODE_PLAIN, Context, EpochSecret, KeySchedule
 from kinlink_core.encoding.normalize import join_columns, normalize_column
 from kinlink_core.encoding.schema import load_schema, packaged_schema
