@@ -188,10 +188,25 @@ def test_notes_say_what_a_record_is_of() -> None:
         assert len(outcome.faults) == (status == "believed_dead")
 
 
+def test_a_note_beside_the_persons_goes_to_its_person() -> None:
+    one = person(fields(person_record_id="a/1", full_name="Li"))
+    notes = "".join(
+        f"<pfif:note>{fields(person_record_id=each, status='is_note_author')}</pfif:note>"
+        for each in ("a/1", "a/2")
+    )
+    outcome = read(one.replace("</pfif:pfif>", notes + "</pfif:pfif>"))
+    assert outcome.notices["kind"] == ["found"]
+    assert outcome.dropped == {"note without its person": 1}
+
+
 def test_an_age_is_one_on_the_day_of_the_source() -> None:
     inside = fields(
         person_record_id="a/1", full_name="Li", age="20-22", source_date="2008-10-17T00:00:00Z"
     )
+    notes = f"<pfif:note>{fields(status='is_note_author')}</pfif:note>" * 50_000
+    outcome = read(person(fields(person_record_id="a/1", full_name="Li") + notes))
+    assert first(outcome)["registered_name"] == "Li"
+    assert [fault.field for fault in outcome.faults] == ["notice"]
     cells = first(read(person(inside)))
     assert (cells["birth_date"], cells["birth_calendar"]) == ("1985-10-18/1988-10-17", "solar")
     assert read(person(fields(person_record_id="a/1", full_name="Li", age="20"))).faults

@@ -1,8 +1,8 @@
 """Notices from PFIF 1.4, the People Finder Interchange Format.
 
 The file is read as it streams, by expat, with no document type: no entity is ever declared, so none
-can be expanded or fetched. Depth, length of a value and notes of a person are bounded. What the
-table of notices has no column for is counted and dropped.
+can be expanded or fetched. Depth, a value, and a person with its notes are bounded. What the table
+of notices has no column for is counted and dropped.
 """
 
 from __future__ import annotations
@@ -59,17 +59,18 @@ class _Record:
 @dataclass
 class _Person(_Record):
     notes: list[_Record] = field(default_factory=list)
+    too_long: bool = False
 
 
 def import_pfif(file: IO[bytes], outcome: Outcome, domain: str = "") -> None:
-    """Read persons, each with the notes inside it, into the outcome.
+    """Read persons, each with the notes inside it and then those beside it, into the outcome.
 
     Args:
         file: XML, UTF-8 or as its declaration says.
         outcome: takes the notices; a file that breaks off keeps those before.
         domain: of this office: left off ids that begin with it.
     """
-    reader = _Reader(outcome, domain)
+    reader = _Reader()
     parser = expat.ParserCreate(namespace_separator=" ")
     parser.buffer_text = True
     parser.StartDoctypeDeclHandler = _refuse_doctype
@@ -83,7 +84,9 @@ def import_pfif(file: IO[bytes], outcome: Outcome, domain: str = "") -> None:
     except (expat.ExpatError, _BrokenError) as error:
         text = str(error) if isinstance(error, _BrokenError) else "the file is no XML from here on"
         outcome.lose(parser.CurrentLineNumber, "", "file", text)
-    reader.late_notes()
+    outcome.dropped.update(reader.attach_late_notes())
+    for person in reader.persons:
+        _keep(person, outcome, domain)
 
 
 class _BrokenError(Exception):
@@ -97,21 +100,21 @@ def _refuse_doctype(*_: object) -> None:
 class _Reader:
     """Takes the parser's events."""
 
-    def __init__(self, outcome: Outcome, domain: str) -> None:
-        self._outcome = outcome
-        self._domain = domain
+    def __init__(self) -> None:
+        self.persons: list[_Person] = []
+        self._late: list[_Record] = []
         self._depth = 0
         self._person: _Person | None = None
         self._note: _Record | None = None
         self._name = ""
         self._value: list[str] = []
         self._size = 0
-        self._unplaced = 0
 
     def start(self, tag: str, line: int) -> None:
         """An element opens."""
         namespace, _, name = tag.rpartition(" ")
         self._depth += 1
+        self._size += len(name)
         if self._depth > DEPTH_MAX:
             raise _BrokenError("elements are nested deeper than PFIF has them")
         if self._depth == 1 and (namespace != NAMESPACE or name != "pfif"):
@@ -120,6 +123,8 @@ class _Reader:
             self._person, self._size = _Person(line), 0
         elif name == "note" and self._note is None:
             self._note = _Record(line)
+            if self._person is None:
+                self._size = 0
         else:
             self._name, self._value = name, []
 
@@ -134,29 +139,36 @@ class _Reader:
         name = tag.rpartition(" ")[2]
         self._depth -= 1
         if name == "note" and self._note is not None:
-            if self._person is not None:
-                self._person.notes.append(self._note)
-            else:
-                self._unplaced += 1
+            if self._size <= PERSON_CHARACTERS_MAX:
+                (self._person.notes if self._person else self._late).append(self._note)
             self._note = None
         elif name == "person" and self._person is not None:
-            _keep(self._person, self._outcome, self._domain)
+            self._person.too_long = self._size > PERSON_CHARACTERS_MAX
+            self.persons.append(self._person)
             self._person = None
         elif name == self._name:
             record = self._note or self._person
             value = "".join(self._value).strip()[:VALUE_CHARACTERS_MAX]
-            if record is not None and value:
+            if record is not None and value and self._size <= PERSON_CHARACTERS_MAX:
                 record.values.setdefault(name, value)
             self._name = ""
 
-    def late_notes(self) -> None:
-        """Notes outside of persons are of a feed of notes, which adds to persons elsewhere."""
-        if self._unplaced:
-            self._outcome.dropped["note without its person"] += self._unplaced
+    def attach_late_notes(self) -> list[str]:
+        """Give notes beside the persons to them; a word for each whose person is not in the file."""
+        known = {person.values.get("person_record_id", ""): person for person in self.persons}
+        left = []
+        for note in self._late:
+            if person := known.get(note.values.get("person_record_id", "")):
+                person.notes.append(note)
+            else:
+                left.append("note without its person")
+        return left
 
 
 def _keep(person: _Person, outcome: Outcome, domain: str) -> None:
     found = _cells(person)
+    if person.too_long:
+        found.fault("notice", f"is over {PERSON_CHARACTERS_MAX} characters; the rest was left out")
     record_id = person.values.get("person_record_id", "")
     found.cells["record_id"] = record_id.removeprefix(f"{domain}/") if domain else record_id
     found.faults += check(found.cells)
