@@ -1,8 +1,8 @@
 """Blocking keys of live tokens, opened with the records and kept in memory.
 
-Every request about pairs names the tokens of its islands, so that it stands for itself. All tokens
-are opened before the first is asked for, so the time of an answer does not tell which were named
-before; and one by one, each request would read through the keys of the whole vault.
+Every request about pairs names the tokens of its islands, so that it stands for itself. Opened one
+request at a time, each would read through the keys of the whole vault, and its time would tell
+which tokens were named before. A linkage that begins before all are open has its own opened first.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from kinlink_registry.session import Session
 
 
-# A read goes through the keys of all tokens, whichever are wanted.
-OPENED_AT_ONCE = 1 << 18
+# A read goes through the keys of all tokens, whichever are wanted; requests wait for one.
+OPENED_AT_ONCE = 1 << 17
 
 
 class _Opened:
@@ -37,7 +37,6 @@ class _Opened:
         self.tokens = tokens
         self.key = np.zeros((len(tokens.held), KEY_BYTES), np.uint8)
         self.open = np.zeros(len(tokens.held), bool)
-        self.whole = False  # all that can be opened are
 
     def followed_by(self, tokens: Tokens) -> _Opened:
         """The same keys at the places of another state."""
@@ -54,9 +53,11 @@ class BlockingKeys(EpochMemory[_Opened]):
     """Opens blocking keys; may be used from any thread."""
 
     def open(self, session: Session, cipher: VaultCipher, epoch: Epoch, live: Live) -> None:
-        """Open all keys of live tokens that are not open yet."""
-        with self._lock:
-            self._opened(session, cipher, epoch, live)
+        """Open the keys of all live tokens."""
+        places = np.flatnonzero(live.tokens.held > 0)
+        for start in range(0, len(places), OPENED_AT_ONCE):
+            with self._lock:
+                self._opened(session, cipher, epoch, live, places[start : start + OPENED_AT_ONCE])
 
     def of(
         self, session: Session, cipher: VaultCipher, epoch: Epoch, live: Live, at: I64
@@ -67,23 +68,23 @@ class BlockingKeys(EpochMemory[_Opened]):
         """
         found = np.zeros((len(at), KEY_BYTES), np.uint8)
         here = at != NOWHERE
+        here[here] = live.tokens.held[at[here]] > 0
         with self._lock:
-            opened = self._opened(session, cipher, epoch, live)
-            here[here] = opened.open[at[here]] & (live.tokens.held[at[here]] > 0)
+            opened = self._opened(session, cipher, epoch, live, np.unique(at[here]))
+            here[here] = opened.open[at[here]]
             found[here] = opened.key[at[here]]
         return found, here
 
-    def _opened(self, session: Session, cipher: VaultCipher, epoch: Epoch, live: Live) -> _Opened:
+    def _opened(
+        self, session: Session, cipher: VaultCipher, epoch: Epoch, live: Live, places: I64
+    ) -> _Opened:
+        """The keys, with those at some places open."""
         kept = self._following(epoch, live)
-        if kept.whole:
-            return kept
-        missing = np.flatnonzero(~kept.open & (live.tokens.held > 0))
-        for start in range(0, len(missing), OPENED_AT_ONCE):
-            part = missing[start : start + OPENED_AT_ONCE]
-            rows, keys = _open(session, cipher, epoch, live.tokens.ids(part))
-            kept.key[part[rows]] = keys
-            kept.open[part[rows]] = True
-        kept.whole = True
+        missing = places[~kept.open[places]]
+        if len(missing):
+            rows, keys = _open(session, cipher, epoch, live.tokens.ids(missing))
+            kept.key[missing[rows]] = keys
+            kept.open[missing[rows]] = True
         return kept
 
     def _following(self, epoch: Epoch, live: Live) -> _Opened:

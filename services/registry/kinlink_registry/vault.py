@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 DRAIN_SECONDS_MAX = 60.0
 # Of the pages in memory, so many are given back, and so many stay.
-RELEASED_ABOVE_BYTES = 256 << 20
-RELEASED_TO = "128MB"
+RELEASED_ABOVE_BYTES = 128 << 20
+RELEASED_TO = "64MB"
 FEED_ID_BYTES = 8
 
 _KEPT_BYTES = "SELECT sum(memory_usage_bytes) FROM duckdb_memory()"

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kinlink_linker.arrays import runs, slices_by_weight
+from kinlink_linker.arrays import first_of_each, runs, slices_by_weight
 from kinlink_linker.sieve import cross
 
 islands = st.lists(st.integers(0, 9), max_size=30).map(sorted)
@@ -27,6 +27,13 @@ def test_cross_gives_every_pair_of_members_of_one_island_once(
         if left[one] == right[other]
     ]
     assert sorted(found) == expected
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=40))
+def test_each_distinct_row_is_found_where_it_stands_first(rows: list[tuple[int, int]]) -> None:
+    found = first_of_each(np.array(rows, np.uint64).reshape(-1, 2)).tolist()
+    assert found == sorted({row: rows.index(row) for row in rows}.values())
 
 
 @settings(deadline=None)

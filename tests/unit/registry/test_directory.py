@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 from kinlink_registry import app, directory, encodings, rounds
 from kinlink_registry.blocking_keys import BlockingKeys
-from kinlink_registry.directory import NOWHERE, Directory, Tokens
+from kinlink_registry.directory import (
+    NOWHERE,
+    Directory,
+    Tokens,
+    find,
+    grouped,
+    searched,
+    with_rows,
+)
 from kinlink_registry.home import Home
 from kinlink_registry.shelf import Shelf
 from unit.registry.rig import EPOCH, Rig, must, people, write_csv
@@ -144,6 +152,25 @@ def test_tokens_are_counted_in_their_pass_alone_and_nobody_has_an_unknown_one(ri
     assert not found.held(found.places(tokens, 77)).any()
     assert not found.held(found.places(np.zeros((3, 16), np.uint8), 0)).any()
     assert (found.find(np.zeros((3, 16), np.uint8)) == NOWHERE).all()
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_ids_that_come_and_are_looked_for_in_any_order_are_found(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    # Few first words: many ids begin alike.
+    ids = np.unique(rng.integers(0, 40, (300, 2)).astype(np.uint64), axis=0)
+    rng.shuffle(ids)
+    known = searched(np.empty((0, 2), np.uint64))
+    for more in np.array_split(ids, 7):
+        fresh = more[np.argsort(more[:, 0], kind="stable")]
+        known = with_rows(known, np.searchsorted(known[:, 0], fresh[:, 0]), fresh)
+        assert known[:, 0].flags.c_contiguous
+    assert (np.diff(known[:, 0].astype(np.int64)) >= 0).all()
+    assert (known[find(known, ids)] == ids).all()
+    assert (find(known, ids + np.uint64(40)) == NOWHERE).all()
+    order, first = grouped(np.concatenate([ids, ids]))
+    assert len(first) == len(ids)
+    assert sorted((order[first] % len(ids)).tolist()) == list(range(len(ids)))
 
 
 def test_ids_that_begin_alike_are_told_apart() -> None:
