@@ -154,9 +154,9 @@ class LinkerClient:
             return _document(method(request, timeout=CALL_SECONDS))
 
 
-def state_number(name: str) -> Any:
-    """The number of a state of a pair by its name in small letters."""
-    return pb.PairState.Value(f"PAIR_STATE_{name.upper()}")
+def state_number(name: str) -> int:
+    """The number of a state of a pair by its name, as a filter holds it."""
+    return int(pb.PairState.Value(f"PAIR_STATE_{name.upper()}"))
 
 
 def verdict_number(name: str) -> int:
