@@ -118,7 +118,7 @@ def test_a_rotation_a_deletion_and_a_revocation_leave_every_other_link_and_perso
 ) -> None:
     federation, old = story.federation, story.old
     assert story.link()["epoch"] == old
-    before = story.links(include_disclosed="true")
+    before = story.links(include_disclosed="true", state="all")
     confirmed, rejected, *others = between(before, "shaanxi", "sichuan")
     story.decide(confirmed, "confirmed")
     story.decide(rejected, "rejected")
@@ -135,7 +135,7 @@ def test_a_rotation_a_deletion_and_a_revocation_leave_every_other_link_and_perso
     assert f"Keep {old}" in federation.office("henan").run("keys", "status")
     linkage = story.link()
     assert (linkage["state"], linkage["epoch"]) == ("succeeded", NEW)
-    after = story.links(include_disclosed="true")
+    after = story.links(include_disclosed="true", state="all")
     _lasts(before, after, confirmed, rejected)
     for name in ("shaanxi", "sichuan"):
         refused = story.refused(name, linkage["id"])
@@ -143,7 +143,7 @@ def test_a_rotation_a_deletion_and_a_revocation_leave_every_other_link_and_perso
         assert "refused_withheld" not in refused
 
     _retire(story, old)
-    assert story.links(include_disclosed="true").keys() == after.keys()
+    assert story.links(include_disclosed="true", state="all").keys() == after.keys()
     # A verdict on a link of the old epoch reaches offices that no longer serve it.
     story.decide(others[0], "confirmed")
     wait_for(lambda: _verdict(federation, "sichuan", others[0]) == "confirmed", "it was not told")
@@ -195,15 +195,15 @@ def _delete(story: Story, link_id: str, after: dict[str, dict[str, Any]]) -> Non
     path.write_text(f"record_id\n{person['id']}\n", encoding="utf-8")
     federation.office("sichuan").run("ingest", str(path), "--delete")
     wait_for(
-        lambda: not doomed & story.links(include_disclosed="true").keys(),
+        lambda: not doomed & story.links(include_disclosed="true", state="all").keys(),
         "the links of a deleted person stand",
     )
-    assert story.links(include_disclosed="true").keys() == after.keys() - doomed
+    assert story.links(include_disclosed="true", state="all").keys() == after.keys() - doomed
 
 
 def _revoke(story: Story) -> None:
     federation, supervisor = story.federation, story.supervisor
-    before = story.links(include_disclosed="true")
+    before = story.links(include_disclosed="true", state="all")
     for name in NAMES:
         if name != OUT:
             federation.office(name).run("revoke", OUT)
@@ -222,7 +222,7 @@ def _revoke(story: Story) -> None:
     restarted = supervisor.start("linker", "kinlink_linker.cli", federation.home("linker"), "serve")
     supervisor.wait_ready(restarted)
     story.link()
-    found = story.links(include_disclosed="true")
+    found = story.links(include_disclosed="true", state="all")
     for each in found.values():
         assert each["revoked_registries"] == ([OUT] if OUT in _ends(each) else [])
     marked = {each for each in found if found[each]["revoked_registries"]}

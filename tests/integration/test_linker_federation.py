@@ -157,6 +157,8 @@ def test_a_verdict_keeps_its_pair_from_being_sealed_again(small: RealFederation)
     # Both passes of both pairs were refused, by both registries.
     assert sum(int(each["refused"]) for each in again["passes"]) == 4
     shown = {link["id"]: link for link in links(small, "--include-disclosed")}
+    assert rejected["id"] not in shown
+    shown |= {link["id"]: link for link in links(small, "--state", "ruled_out")}
     assert shown[rejected["id"]]["verdict"] == "VERDICT_REJECTED"
     assert shown[rejected["id"]]["linked"] is False
     assert shown[confirmed["id"]]["match_weight"] == confirmed["match_weight"]

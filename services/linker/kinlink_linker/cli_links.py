@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from kinlink_linker import show
-from kinlink_linker.linker_client import verdict_number
+from kinlink_linker.linker_client import state_number, verdict_number
 from kinlink_linker.reach import client_options
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 ORDERS: Final = ("weight_desc", "weight_asc", "created_desc")
 VERDICTS: Final = ("confirmed", "rejected", "unsure")
+STATES: Final = ("open", "unsure", "confirmed", "ruled_out", "returned")
 LINKS_SHOWN: Final = 50
 
 
@@ -30,7 +31,14 @@ def links() -> None:
 @click.option("--min-probability", type=click.FloatRange(0, 1), default=0.0)
 @click.option("--max-probability", type=click.FloatRange(0, 1), default=0.0, help="0: no bound.")
 @click.option("--verdict", "verdicts", type=click.Choice(VERDICTS), multiple=True)
-@click.option("--undecided", is_flag=True, help="Only links without a verdict.")
+@click.option(
+    "--state",
+    "states",
+    type=click.Choice(STATES),
+    multiple=True,
+    help="Pairs in this state.  [default: all but ruled_out]",
+)
+@click.option("--undecided", is_flag=True, help="Only links that wait for a verdict.")
 @click.option("--include-disclosed", is_flag=True, help="Also pairs below the link threshold.")
 @click.option("--order", type=click.Choice(ORDERS), default=ORDERS[0], show_default=True)
 @click.option("--limit", type=click.IntRange(1), default=LINKS_SHOWN, show_default=True)
@@ -75,6 +83,7 @@ def _filters(asked: dict[str, Any]) -> dict[str, Any]:
         "probability_min": asked["min_probability"],
         "probability_max": asked["max_probability"],
         "verdicts": [verdict_number(name) for name in asked["verdicts"]],
+        "states": [state_number(name) for name in asked["states"]],
         "undecided_only": asked["undecided"],
         "include_disclosed": asked["include_disclosed"],
     }

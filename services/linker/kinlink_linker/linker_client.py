@@ -154,6 +154,11 @@ class LinkerClient:
             return _document(method(request, timeout=CALL_SECONDS))
 
 
+def state_number(name: str) -> int:
+    """The number of a state of a pair by its name, as a filter holds it."""
+    return int(pb.PairState.Value(f"PAIR_STATE_{name.upper()}"))
+
+
 def verdict_number(name: str) -> int:
     """The number of a verdict's name, as a filter holds it."""
     from kinlink.registry.v1 import registry_pb2
