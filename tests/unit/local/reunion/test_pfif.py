@@ -7,14 +7,13 @@ import xml.etree.ElementTree as ET
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
 import pytest
 from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kinlink_local.cli import main
 from kinlink_local.reunion import terms
-from kinlink_local.reunion.dates import possible_days, write_days
+from kinlink_local.reunion.dates import possible_days
 from kinlink_local.reunion.intake.outcome import Outcome
 from kinlink_local.reunion.intake.pfif_read import import_pfif
 from kinlink_local.reunion.intake.pfif_write import birth, export_pfif
@@ -295,7 +294,3 @@ def test_every_division_is_named_so_that_its_name_is_read_back() -> None:
         "340181", "469003", "542301", "652101", "652201", "659001",
     }  # fmt: skip
     assert all(code.startswith(back) for code, back in again.items())
-
-
-def test_days_are_written_as_iso() -> None:
-    assert write_days(np.array([6864])) == ["1988-10-17"]

@@ -154,7 +154,7 @@ class _Reader:
             self._name = ""
 
     def attach_late_notes(self) -> list[str]:
-        """Give notes beside the persons to them; a word for each whose person is not in the file."""
+        """Give notes beside the persons to them; a word for each whose person is not there."""
         known = {person.values.get("person_record_id", ""): person for person in self.persons}
         left = []
         for note in self._late:

@@ -96,7 +96,9 @@ def _names(raw: RawNotice, kind: str) -> Found:
     own = kin.split_full_name(name)[0] if kind == SEEKING_CHILD else ""
     found.cells = {
         "registered_name": name,
-        "nickname": raw.text("nickname") or nickname or kin.read_nickname(*told),
+        "nickname": re.split(r"[、,;/(]", raw.text("nickname"))[0].strip()
+        or nickname
+        or kin.read_nickname(*told),
         "family_surname": family.surname or own,
         "father_name": family.father,
         "mother_name": family.mother,
