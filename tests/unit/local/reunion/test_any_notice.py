@@ -52,7 +52,7 @@ def assert_good(outcome: Outcome) -> None:
     schema_columns(notices)
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(LABEL, st.sampled_from([":", "：", " ", "(阴历):"]), TEXTS), max_size=12))
 def test_any_template_gives_good_cells(fields: list[tuple[str, str, str]]) -> None:
     outcome = Outcome()
@@ -61,7 +61,7 @@ def test_any_template_gives_good_cells(fields: list[tuple[str, str, str]]) -> No
     assert_good(outcome)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(TEXTS)
 @example("廿两个姐姐")
 def test_any_text_is_read_or_refused(text: str) -> None:
@@ -76,7 +76,7 @@ def test_any_text_is_read_or_refused(text: str) -> None:
     assert place_code(text) == "" or place_code(text) in codes()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(TEXTS, st.sampled_from((-25_000, 6_864, 28_000)))
 @example("虚岁一八八", 6_864)
 def test_any_age_gives_days_that_exist_or_is_refused(text: str, day: int) -> None:
@@ -104,7 +104,7 @@ CELLS = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(st.dictionaries(st.sampled_from(COLUMNS), CELLS, min_size=1), max_size=4))
 def test_any_table_gives_good_cells(rows: list[dict[str, str]]) -> None:
     outcome = Outcome()

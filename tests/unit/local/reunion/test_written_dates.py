@@ -140,7 +140,7 @@ def test_the_day_that_was_meant_is_possible_and_few_others_are(
         assert sum(last - first + 1 for first, last in found.days) <= most
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     DAYS,
     st.integers(-ABOUT_DAYS, ABOUT_DAYS),
@@ -154,7 +154,7 @@ def test_about_a_day_is_ten_days_to_either_side(day: int, off: int, lunar: bool,
     assert holds(read_date(text), day + off)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(DAYS, st.sampled_from(("约{}年", "{}年左右", "大约{}年")))
 def test_about_a_year_is_a_year_to_either_side(day: int, form: str) -> None:
     year = in_solar(day).year
@@ -162,7 +162,7 @@ def test_about_a_year_is_a_year_to_either_side(day: int, form: str) -> None:
         assert holds(read_date(form.format(said)), day)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(DAYS, st.booleans(), st.booleans())
 def test_a_season_is_that_of_the_weather_or_of_the_lunar_year(
     day: int,
@@ -178,7 +178,7 @@ def test_a_season_is_that_of_the_weather_or_of_the_lunar_year(
     assert holds(read_date(f"{year}年{season}{'天' if again else ''}"), day)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.tuples(DAYS, DAYS, DAYS).map(sorted),
     st.booleans(),
@@ -192,7 +192,7 @@ def test_a_range_holds_what_lies_between(days: list[int], lunar: bool, sign: str
     assert all(holds(found, day) for day in (first, middle, last))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(DAYS)
 def test_one_day_in_both_calendars_is_that_day(day: int) -> None:
     sun, moon = in_solar(day), in_lunar(day)
@@ -201,7 +201,7 @@ def test_one_day_in_both_calendars_is_that_day(day: int) -> None:
     assert read_date(text).days == ((day, day),)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(
     DAYS.filter(lambda day: day < LAST - 366 * 14),
     st.integers(0, 12 * 366),
