@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 BAR_CELLS: Final = 24
 EIGHTHS: Final = " ▏▎▍▌▋▊▉"
 BYTES_PER_MB: Final = 1_000_000
+MISSING: Final = "missing"  # the linker's word for a field that a side does not have
 
 
 def title(lines: Sequence[str]) -> Panel:
@@ -133,12 +134,17 @@ def waterfall(heading: str, prior: float, evidence: Sequence[EvidenceView]) -> T
     widest = max(widest, abs(prior), 1.0)
     table.add_row("before any field", "", f"{prior:+.1f}", _signed_bar(prior, widest))
     for each in told:
-        style = "" if each.weight else "dim"
-        bar = _signed_bar(each.weight, widest)
-        table.add_row(each.field, each.level, f"{each.weight:+.1f}", bar, style=style)
+        if each.level != MISSING:
+            style = "" if each.weight else "dim"
+            bar = _signed_bar(each.weight, widest)
+            table.add_row(each.field, each.level, f"{each.weight:+.1f}", bar, style=style)
     table.add_section()
     total = prior + sum(each.weight for each in told)
     table.add_row("match weight", "", f"{total:+.1f}", _signed_bar(total, max(widest, abs(total))))
+    missing = [each.field for each in told if each.level == MISSING]
+    if missing:
+        table.caption = f"not known to both: {', '.join(missing)}"
+        table.caption_justify = "left"
     return table
 
 
