@@ -161,7 +161,8 @@ def _generate(cache: Path, folder: Path, size: int, seed: int) -> None:
     raw = folder / "raw"
     raw.mkdir(parents=True, exist_ok=True)
     made = subprocess.run(
-        [str(python), "-c", GENERATE, str(size), str(seed), str(raw)],
+        [str(python.absolute()), "-c", GENERATE, str(size), str(seed), str(raw.absolute())],
+        cwd=raw,  # a folder `schemas` where it runs is taken for its own
         check=True,
         stdout=subprocess.PIPE,
         text=True,
