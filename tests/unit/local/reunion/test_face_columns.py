@@ -130,7 +130,7 @@ def test_a_plug_in_changes_the_score_of_a_child_that_grew() -> None:
 
 
 def test_a_plug_in_is_named_by_its_place_and_its_vectors_keep_their_length() -> None:
-    progress = load_progression("unit.local.reunion.test_photographs:grow")
+    progress = load_progression("unit.local.reunion.test_face_columns:grow")
     cell = written(30 * face())
     found = told(notice("seeking_child", cell, "2"), progress)
     assert len(set(found.values())) == len(FACE_COLUMNS)
@@ -146,7 +146,7 @@ def test_an_installed_plug_in_is_found_by_its_name(
     installed.mkdir()
     (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: aging\nVersion: 1.0\n")
     (installed / "entry_points.txt").write_text(
-        "[kinlink.age_progression]\nlinear = unit.local.reunion.test_photographs:grow\n"
+        "[kinlink.age_progression]\nlinear = unit.local.reunion.test_face_columns:grow\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     progress = load_progression("linear")
@@ -158,9 +158,9 @@ def test_an_installed_plug_in_is_found_by_its_name(
     [
         ("nobody", "no age progression is called nobody"),
         ("no_such_module:grow", "cannot be loaded"),
-        ("unit.local.reunion.test_photographs:nothing", "cannot be loaded"),
-        ("unit.local.reunion.test_photographs:forget", "gave no vector of 128 numbers"),
-        ("unit.local.reunion.test_photographs:quote", "the age progression failed: ValueError"),
+        ("unit.local.reunion.test_face_columns:nothing", "cannot be loaded"),
+        ("unit.local.reunion.test_face_columns:forget", "gave no vector of 128 numbers"),
+        ("unit.local.reunion.test_face_columns:quote", "the age progression failed: ValueError"),
     ],
 )
 def test_a_plug_in_that_fails_ends_the_command_and_no_value_is_said(
