@@ -173,26 +173,7 @@ def show(
     counts: Mapping[str, Counts],
 ) -> None:
     """Print the findings."""
-    view = findings.view
-    ingested = started.ingested
-    console.print(
-        display.registries(
-            {name: each.added for name, each in ingested.items()},
-            {name: each.rejected for name, each in ingested.items()},
-            {name: each.bytes_left for name, each in counts.items()},
-            {name: each.evaluations for name, each in counts.items()},
-        )
-    )
-    console.print(display.stages(stopwatch.seconds, stopwatch.total))
-    console.print(
-        display.linkage(
-            candidates=view.candidate_pairs,
-            dropped=view.dropped,
-            disclosed=view.disclosed_pairs,
-            links=view.links,
-            persons=view.persons,
-        )
-    )
+    display.run(console, findings.view, started.ingested, counts, stopwatch)
     console.print(display.quality(findings.quality, findings.completeness))
     if findings.top is not None:
         console.print(_waterfall("The surest link", findings.top))

@@ -13,9 +13,14 @@ from rich.text import Text
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from rich.console import Console
+
     from kinlink_local.clerk import Values
-    from kinlink_local.linker_client import EvidenceView
+    from kinlink_local.counts import Counts
+    from kinlink_local.federation import Ingested
+    from kinlink_local.linker_client import EvidenceView, LinkageView
     from kinlink_local.quality import Quality, Score
+    from kinlink_local.stopwatch import Stopwatch
 
 BAR_CELLS: Final = 24
 EIGHTHS: Final = " ▏▎▍▌▋▊▉"
@@ -76,6 +81,34 @@ def linkage(
     table.add_row(Text("links", style="bold"), Text(f"{links:,}", style="bold green"))
     table.add_row("persons in links", f"{persons:,}")
     return table
+
+
+def run(
+    console: Console,
+    view: LinkageView,
+    ingested: Mapping[str, Ingested],
+    counts: Mapping[str, Counts],
+    stopwatch: Stopwatch,
+) -> None:
+    """Print what a federation took in, how long it took, and what its linkage came to."""
+    console.print(
+        registries(
+            {name: each.added for name, each in ingested.items()},
+            {name: each.rejected for name, each in ingested.items()},
+            {name: each.bytes_left for name, each in counts.items()},
+            {name: each.evaluations for name, each in counts.items()},
+        )
+    )
+    console.print(stages(stopwatch.seconds, stopwatch.total))
+    console.print(
+        linkage(
+            candidates=view.candidate_pairs,
+            dropped=view.dropped,
+            disclosed=view.disclosed_pairs,
+            links=view.links,
+            persons=view.persons,
+        )
+    )
 
 
 def quality(found: Quality, completeness: float) -> Table:

@@ -77,7 +77,6 @@ class Story:
 
     view: LinkageView
     steps: tuple[Step, ...]
-    records: dict[str, int]
     checks: dict[str, bool]
 
     @property
@@ -196,9 +195,8 @@ def run_story(
             view = link(client, stopwatch, threshold=None, purpose=PURPOSE)
             steps = _search(Offices(federation, client, case), stopwatch)
         counts = {name: read_counts(supervisor.services[name]) for name in case.files}
-        held = {name: each.added for name, each in started.ingested.items()}
-        story = Story(view, steps, held, _checks(view, steps, federation, case))
-        show(console, story, stopwatch, counts)
+        story = Story(view, steps, _checks(view, steps, federation, case))
+        show(console, story, started, stopwatch, counts)
         if stay:
             visit.show_door(console, started)
             visit.stay(console, supervisor, started, browser=browser)

@@ -11,36 +11,27 @@ from kinlink_local import display
 from kinlink_local.reunion.replay import SEEKING_ID
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rich.console import Console
 
     from kinlink_local.counts import Counts
     from kinlink_local.reunion.story import Step, Story
+    from kinlink_local.running import Started
     from kinlink_local.stopwatch import Stopwatch
 
 NOT_LISTED = "not on the list"
 
 
-def show(console: Console, story: Story, stopwatch: Stopwatch, counts: dict[str, Counts]) -> None:
+def show(
+    console: Console,
+    story: Story,
+    started: Started,
+    stopwatch: Stopwatch,
+    counts: Mapping[str, Counts],
+) -> None:
     """Print the story."""
-    view = story.view
-    console.print(
-        display.registries(
-            story.records,
-            {},
-            {name: each.bytes_left for name, each in counts.items()},
-            {name: each.evaluations for name, each in counts.items()},
-        )
-    )
-    console.print(display.stages(stopwatch.seconds, stopwatch.total))
-    console.print(
-        display.linkage(
-            candidates=view.candidate_pairs,
-            dropped=view.dropped,
-            disclosed=view.disclosed_pairs,
-            links=view.links,
-            persons=view.persons,
-        )
-    )
+    display.run(console, story.view, started.ingested, counts, stopwatch)
     console.print("[bold]The boy lost in Xi'an on 17 October 1988[/] [dim](invented notices)[/]")
     console.print(_steps(story.steps))
     last = story.steps[-1]
