@@ -11,7 +11,6 @@ from __future__ import annotations
 import csv
 import time
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from kinlink_core.encoding.schema import packaged_schema
@@ -21,6 +20,7 @@ from kinlink_local import display, visit
 from kinlink_local.counts import read_counts
 from kinlink_local.errors import BadInputError
 from kinlink_local.federation import Federation
+from kinlink_local.inputs import RECORD_ID
 from kinlink_local.linker_client import LINKER, LinkerClient
 from kinlink_local.processes import Supervisor
 from kinlink_local.reunion.columns import schema_columns, write_columns
@@ -55,6 +55,7 @@ REGISTRIES_A_SIDE: Final = 2
 LIST_LENGTH: Final = 10
 STEP_SECONDS_MAX: Final = 60.0
 POLL_SECONDS: Final = 0.2
+SETTLED_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True)
@@ -63,12 +64,11 @@ class Step:
 
     telling: str
     seconds: float  # from the office's ingest to both offices' lists; 0 for the first
-    rank: int | None  # of the found man, or of the tip; None if not on the list
+    rank: int | None  # of the found man; None if not on the list
     leads: int
     probability: float | None
     evidence: tuple[EvidenceView, ...] = ()
     prior: float = 0.0
-    link_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -106,38 +106,38 @@ class Offices:
     client: LinkerClient
     case: Case
 
-    def look(self, telling: str, record_id: str, seconds: float = 0.0) -> Step:
-        """Where a record of the found side stands on the family's list."""
+    def look(self, telling: str, seconds: float = 0.0) -> Step:
+        """Where the man stands on the family's list."""
         leads = self.federation.links_of(self.case.family_office, SEEKING_ID)
         leads.sort(key=lambda each: -float(each["match_weight"]))
-        own = {
-            each["link_id"] for each in self.federation.links_of(self.case.found_office, record_id)
-        }
+        his = self._of_the_man()
         for rank, lead in enumerate(leads, start=1):
-            if lead["link_id"] in own:
+            if lead["link_id"] in his:
                 prior, evidence = self.client.evidence(lead["link_id"])
-                return Step(
-                    telling, seconds, rank, len(leads), lead["match_probability"], evidence, prior,
-                    lead["link_id"],
-                )  # fmt: skip
+                probability = lead["match_probability"]
+                return Step(telling, seconds, rank, len(leads), probability, evidence, prior)
         return Step(telling, seconds, None, len(leads), None)
 
     def arrive(self, telling: str, notice: Mapping[str, str]) -> Step:
-        """Ingest a notice at the found side's office and wait until the search has looked at it."""
-        record_id = notice["record_id"]
-        before = self._seen(record_id)
-        path = self.case.folder / f"{record_id}.csv"
+        """Ingest the man's notice anew and wait until the search has looked at it."""
+        before = self._of_the_man()
+        path = self.case.folder / "arrived.csv"
         write_columns(path, schema_columns({name: [notice[name]] for name in COLUMNS}))
-        began = time.monotonic()
-        self.federation.ingest(self.case.found_office, path, "record_id")
-        while self._seen(record_id) == before or self.client.standing_waits():
-            if time.monotonic() - began > STEP_SECONDS_MAX:
-                break  # it is on no list: what it says is below the floor
+        began = settled = time.monotonic()
+        self.federation.ingest(self.case.found_office, path, RECORD_ID)
+        last = before
+        while time.monotonic() - began < STEP_SECONDS_MAX:
             time.sleep(POLL_SECONDS)
-        return self.look(telling, record_id, time.monotonic() - began)
+            now = self._of_the_man()
+            if now != last or self.client.standing_waits():
+                last, settled = now, time.monotonic()
+            # His old pairs fall before the new ones stand.
+            elif now != before and time.monotonic() - settled > SETTLED_SECONDS:
+                break
+        return self.look(telling, settled - began)
 
-    def _seen(self, record_id: str) -> dict[str, float]:
-        links = self.federation.links_of(self.case.found_office, record_id)
+    def _of_the_man(self) -> dict[str, float]:
+        links = self.federation.links_of(self.case.found_office, FOUND_ID)
         return {each["link_id"]: each["match_weight"] for each in links}
 
 
@@ -213,7 +213,6 @@ def _checks(
         f"in the end he is among the family's first {LIST_LENGTH} leads": (
             last is not None and last <= LIST_LENGTH
         ),
-        "nothing that arrived moved him down": _never_down(steps),
         "no value of any notice lies on the linker's disk": not seeker.files_that_hold(
             federation.home(LINKER)
         ),
@@ -223,7 +222,7 @@ def _checks(
 def _search(offices: Offices, stopwatch: Stopwatch) -> tuple[Step, ...]:
     case = offices.case
     told = attach(case.man, case.tip)
-    steps = [offices.look("what both notices say", FOUND_ID)]
+    steps = [offices.look("what both notices say")]
     for telling, notice in (
         ("a tip, attached to his notice", told),
         ("a photograph of him", told | case.photograph),
@@ -231,11 +230,6 @@ def _search(offices: Offices, stopwatch: Stopwatch) -> tuple[Step, ...]:
         with stopwatch.stage("search", f"Standing search: {telling}"):
             steps.append(offices.arrive(telling, notice))
     return tuple(steps)
-
-
-def _never_down(steps: tuple[Step, ...]) -> bool:
-    ranks = [float("inf") if each.rank is None else each.rank for each in steps]
-    return all(after <= before for before, after in pairwise(ranks))
 
 
 def _write(folder: Path, config: Config) -> Case:
