@@ -11,7 +11,14 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kinlink_core.encoding.schema import Part, Schema, load_fields, load_schema, parse_schema
+from kinlink_core.encoding.schema import (
+    Part,
+    Schema,
+    load_fields,
+    load_schema,
+    packaged_schema,
+    parse_schema,
+)
 from kinlink_core.planning.candidates import candidates, parts_of, text_of
 from kinlink_core.planning.statistics_file import (
     BINS,
@@ -363,6 +370,13 @@ def test_one_office_is_not_enough(files: Mapping[str, str]) -> None:
     done = CliRunner().invoke(main, ["suggest", files["schema"], files["north"]])
     assert done.exit_code == 2
     assert "two offices" in done.output
+
+
+def test_a_schema_with_two_sides_is_refused(files: Mapping[str, str]) -> None:
+    path = str(packaged_schema("reunion"))
+    done = CliRunner().invoke(main, ["suggest", path, files["north"], files["south"]])
+    assert done.exit_code == 2
+    assert "has two sides" in done.output
 
 
 def test_a_schema_without_passes_is_read_for_its_fields_only(tmp_path: Path) -> None:

@@ -126,6 +126,8 @@ def _read(order: Order) -> tuple[Schema, dict[str, Statistics]]:
     except SchemaError as error:
         raise BadInputError([f"schema: {fault}" for fault in str(error).splitlines()]) from error
     faults = []
+    if schema.sides is not None:
+        faults.append("schema: has two sides; passes are proposed for registers of one kind only")
     offices: dict[str, Statistics] = {}
     if len(order.statistics) < OFFICES_MIN:
         faults.append("statistics: give the files of two offices at least")

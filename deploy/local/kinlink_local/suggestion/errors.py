@@ -41,7 +41,6 @@ SAME: Final[dict[FieldKind, float]] = {
     FieldKind.DATE: 0.90,
     FieldKind.CODE: 0.95,
     FieldKind.PHONE: 0.70,
-    FieldKind.VECTOR: 0.40,
 }
 # Of the values that are not the same: how many are within the distances of the default levels.
 _NEAR: Final = ((0.20, 0.30), (0.30, 0.20), (0.40, 0.10))
