@@ -3,7 +3,7 @@
 Of the true case only what was public and says when and where is kept: the days of birth and loss,
 Xi'an, Sichuan, and what the tip of April 2020 said. Names are those of `case1988`, and the found
 man's altered date of birth is invented too; whatever else the notices could say is left empty. His
-and the family's photographs are two vectors drawn as everybody's are (`faces`).
+and the family's photographs are two vectors as alike as the score model says of such ages (`faces`).
 """
 
 from __future__ import annotations
@@ -15,13 +15,7 @@ import numpy as np
 from kinlink_local.case1988 import FAMILY_NOTICE, FOUND_PERSON
 from kinlink_local.reunion import assumptions as assumed
 from kinlink_local.reunion.children import stream
-from kinlink_local.reunion.faces import (
-    draw_again,
-    draw_strangers,
-    gap_class,
-    separations,
-    write_faces,
-)
+from kinlink_local.reunion.faces import draw_strangers, gap_class, separations, write_faces
 from kinlink_local.reunion.notices import COLUMNS, FOUND, SEEKING_CHILD, TIP, Notices
 
 SEEKING_ID: Final = "A61-REPLAY"
@@ -71,18 +65,24 @@ MAN_PHOTO_AGE: Final = 33
 
 
 def replay_photographs(seed: int) -> tuple[dict[str, str], dict[str, str]]:
-    """Columns of a photograph of the child and of one of the man: `photo_age`, `face_…`."""
+    """Columns of a photograph of the child and of one of the man: `photo_age`, `face_…`.
+
+    The two are as alike as the score model has it on average for their ages; in the true story the
+    photograph gave the lead, so it is no chance draw here.
+    """
     rng = stream(seed, "replay faces")
-    child = draw_strangers(rng, 1)
+    child, other = draw_strangers(rng, 2)
     years = gap_class(np.array([CHILD_PHOTO_AGE]), np.array([MAN_PHOTO_AGE]))
-    man = draw_again(rng, child, separations()[years])
-    ages = (CHILD_PHOTO_AGE, MAN_PHOTO_AGE)
-    texts = (write_faces(child)[0], write_faces(man)[0])
-    one, other = (
+    cosine = float(separations()[years][0]) / np.sqrt(assumed.FACE_DIMENSION)
+    across = other - (other @ child) * child
+    man = cosine * child + np.sqrt(1 - cosine**2) * across / np.linalg.norm(across)
+    one, two = (
         {"photo_age": str(age), "face_model": assumed.FACE_MODEL, "face_embedding": text}
-        for age, text in zip(ages, texts, strict=True)
+        for age, text in zip(
+            (CHILD_PHOTO_AGE, MAN_PHOTO_AGE), write_faces(np.stack([child, man])), strict=True
+        )
     )
-    return one, other
+    return one, two
 
 
 def replay_notices() -> tuple[Notices, Notices, Notices]:

@@ -288,3 +288,11 @@ def test_a_file_with_other_columns_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("record_id,kind\n1,found\n", "utf-8")
     with pytest.raises(ValueError, match="do not fit"):
         read_csv(tmp_path / "a.csv")
+
+
+def test_the_replays_photographs_are_as_alike_as_such_ages_are_on_average() -> None:
+    child, man = replay_photographs(7)
+    assert (child["photo_age"], man["photo_age"]) == ("2", "33")
+    one, other = read_faces([child["face_embedding"], man["face_embedding"]])
+    assert float(one @ other) == pytest.approx(3.4 / np.sqrt(128), abs=0.002)
+    assert replay_photographs(8)[0] != child
