@@ -3,7 +3,7 @@
 Of the true case only what was public and says when and where is kept: the days of birth and loss,
 Xi'an, Sichuan, and what the tip of April 2020 said. Names are those of `case1988`, and the found
 man's altered date of birth is invented too; whatever else the notices could say is left empty. His
-and the family's photographs are two vectors as alike as the score model says of such ages (`faces`).
+and the family's photographs are two vectors, as alike as the score model has such ages (`faces`).
 """
 
 from __future__ import annotations

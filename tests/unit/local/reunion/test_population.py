@@ -36,6 +36,7 @@ from kinlink_local.reunion.population import (
     truth_pairs,
     write_population,
 )
+from kinlink_local.reunion.replay import replay_photographs
 
 if TYPE_CHECKING:
     from pathlib import Path
