@@ -144,8 +144,17 @@ class Vault:
 
         DuckDB keeps pages until it reaches its limit, also those that nobody will read again. It
         drops them before it takes a lower limit, which then stands for the moment between two
-        statements.
+        statements. While somebody writes nothing is given back: what is written might need more in
+        that moment.
         """
+        if not self._writer.acquire(blocking=False):
+            return
+        try:
+            self._release(above_bytes)
+        finally:
+            self._writer.release()
+
+    def _release(self, above_bytes: int) -> None:
         session = self._session()
         try:
             if session.value(_KEPT_BYTES) <= above_bytes:

@@ -208,6 +208,19 @@ def test_memory_of_pages_is_given_back_while_others_read(vault: Vault) -> None:
         assert session.value("SELECT current_setting('memory_limit')") == "190.7 MiB"
 
 
+def test_nothing_is_given_back_while_somebody_writes(vault: Vault) -> None:
+    with vault.writing() as session:
+        session.run("CREATE TABLE much AS SELECT hash(i) AS n FROM range(2_000_000) r(i)")
+        kept = pages(session)
+        releasing = threading.Thread(target=vault.release, args=(1,))
+        releasing.start()
+        releasing.join()
+        assert pages(session) >= kept
+    with vault.reading() as session:
+        vault.release(above_bytes=1)
+        assert pages(session) < kept
+
+
 def pages(session: Session) -> int:
     """Bytes that DuckDB keeps in memory."""
     kept: int = session.value("SELECT sum(memory_usage_bytes) FROM duckdb_memory()")
