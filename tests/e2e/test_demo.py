@@ -85,7 +85,7 @@ def test_the_demo_finds_the_child_shows_why_and_leaves_nothing_behind(tmp_path: 
 def test_the_search_goes_on_and_the_page_stays_open_until_it_is_told_to_end(tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     process = subprocess.Popen(
-        [*COMMAND, "--records", "150", "--no-browser", "--dir", str(kept)],
+        [*COMMAND, "--plain", "--records", "150", "--no-browser", "--dir", str(kept)],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
