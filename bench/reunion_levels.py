@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from kinlink_core.encoding.fixed_parts import split_fixed
 from kinlink_core.encoding.vectors import vectors_of
+from kinlink_local.reunion.offline import first_level, slot_lists
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -104,21 +105,14 @@ def _by_angle(field: Field, dimensions: int, values: list[str], left: Ints, righ
 
 def _by_slots(field: Field, values: list[str], left: Ints, right: Ints) -> Levels:
     """Of each distinct pair of values the first level whose lists share enough."""
-    relation = field.relation
-    if relation is None or not values:
+    if not values:
         return np.full(len(left), len(field.levels), np.uint8)
-    lists = range(len(relation.widths))
     wanted, shown = (
-        [[frozenset(relation.slots(at, each, wants=wants)) for at in lists] for each in values]
-        for wants in (True, False)
+        [slot_lists(field, each, wants=wants) for each in values] for wants in (True, False)
     )
     distinct, inverse = np.unique(left * len(values) + right, return_inverse=True)
     found = np.full(len(distinct), len(field.levels), np.uint8)
     for index, both in enumerate(distinct.tolist()):
         one, other = divmod(both, len(values))
-        for number, level in enumerate(field.levels):
-            at = field.list_of(number)
-            if len(wanted[one][at] & shown[other][at]) >= level.shared:
-                found[index] = number
-                break
+        found[index] = first_level(field, wanted[one], shown[other])
     return found[inverse]

@@ -23,12 +23,11 @@ from kinlink_core.encoding.schema import Schema, load_schema, packaged_schema
 from kinlink_local.reunion.assumptions import REGIMES
 from kinlink_local.reunion.columns import schema_columns
 from kinlink_local.reunion.ideal import IdealLinker
-from kinlink_local.reunion.offline import canonical_columns, encoder_of
+from kinlink_local.reunion.offline import canonical_columns, encoder_of, pairs_of_pass
 from kinlink_local.reunion.population import Config, Population, make_population
 from kinlink_local.reunion.ranking import ranks
 
 if TYPE_CHECKING:
-    from kinlink_core.encoding.encode import PassInputs
     from numpy.typing import NDArray
 
     Ints = NDArray[np.int64]
@@ -65,29 +64,6 @@ class Study:
     def ratio(self) -> float:
         """Completeness as a share of the ideal linker's recall with as many pairs."""
         return self.completeness / self.ideal
-
-
-def pairs_of_pass(inputs: PassInputs, families: int, cap: int) -> tuple[Ints, float]:
-    """Distinct pairs of a pass as family * found + found, and the share lost above the cap."""
-    value, row = inputs.input_index, inputs.row
-    seeks = row < families
-    of_family, of_found = (
-        np.bincount(value[side], minlength=len(inputs.inputs)) for side in (seeks, ~seeks)
-    )
-    small = of_family + of_found <= cap
-    family = np.flatnonzero(seeks & small[value])
-    found = np.flatnonzero(~seeks & small[value])
-    found = found[np.argsort(value[found], kind="stable")]
-    first, last = (
-        np.searchsorted(value[found], value[family], side=side) for side in ("left", "right")
-    )
-    count = last - first
-    start = np.repeat(first - (np.cumsum(count) - count), count)
-    partner = row[found[start + np.arange(count.sum())]] - families
-    pairs = np.unique(np.repeat(row[family], count) * families + partner)
-    every = (of_family * of_found).sum()
-    lost = 1 - (of_family * of_found)[small].sum() / every if every else 0.0
-    return pairs, float(lost)
 
 
 def study(schema: Schema, population: Population) -> Study:

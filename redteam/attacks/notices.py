@@ -25,7 +25,13 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from kinlink_core.encoding.schema import load_schema, packaged_schema
 from kinlink_local.reunion.columns import schema_columns
-from kinlink_local.reunion.offline import canonical_columns, encoder_of
+from kinlink_local.reunion.offline import (
+    canonical_columns,
+    encoder_of,
+    first_level,
+    pairs_of_pass,
+    slot_lists,
+)
 from kinlink_local.reunion.population import Config, make_population
 from kinlink_local.reunion.registries import groups
 
@@ -73,7 +79,7 @@ def run(setting: Setting) -> list[Result]:
         if share > worst:
             worst, where = float(share), each.id
         named |= told
-        pairs = np.union1d(pairs, seen.pairs())
+        pairs = np.union1d(pairs, pairs_of_pass(inputs, number, each.cap)[0])
     blood, usual = _blood(schema.field("blood"), columns["blood"], pairs, number)
     classical = _single_fields(population, registry)
     classical_min = None if setting.quick else CLASSICAL_MIN
@@ -121,19 +127,6 @@ class _Tokens:
         told[self._found[1][tokens[self._found[0]]]] = True
         return told
 
-    def pairs(self) -> I64:
-        """Distinct pairs inside islands, family * families + found."""
-        members: dict[int, list[int]] = defaultdict(list)
-        for token, row in zip(*self._found, strict=True):
-            if self.islands[token]:
-                members[int(token)].append(int(row))
-        pairs = [
-            int(row) * self._families + other
-            for token, row in zip(*self._family, strict=True)
-            for other in members.get(int(token), ())
-        ]
-        return np.unique(np.array(pairs, np.int64))
-
 
 def alone(counts: I64) -> Bools:
     """Which rows of counts no other row equals."""
@@ -164,8 +157,9 @@ def _half_year(cell: str) -> str:
 
 def _blood(field: Field, values: list[str | None], pairs: I64, number: int) -> tuple[float, float]:
     """Share of blood groups guessed right by which levels hold, and of the most usual group."""
+    shown = {group: slot_lists(field, group, wants=False) for group in BLOOD}
     fits = {
-        (code, group): _level(field, code, group)
+        (code, group): first_level(field, slot_lists(field, code, wants=True), shown[group])
         for code in {each for each in values[:number] if each}
         for group in BLOOD
     }
@@ -182,19 +176,3 @@ def _blood(field: Field, values: list[str | None], pairs: I64, number: int) -> t
     guesses = [min(left[row], key=usual.index) for row in known]
     right = sum(one == values[number + row] for one, row in zip(guesses, known, strict=True))
     return right / len(known), groups_[usual[0]] / len(known)
-
-
-def _level(field: Field, code: str, group: str) -> int:
-    """The first level that holds between a family's code and a group."""
-    relation = field.relation
-    if relation is None:
-        raise ValueError(f"{field.name} has no relation")
-    for number, level in enumerate(field.levels):
-        at = field.list_of(number)
-        wanted, shown = (
-            {*relation.slots(at, value, wants=wants)}
-            for value, wants in ((code, True), (group, False))
-        )
-        if len(wanted & shown) >= level.shared:
-            return number
-    return len(field.levels)

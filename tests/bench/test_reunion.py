@@ -8,10 +8,9 @@ import pytest
 from kinlink_core.encoding.encode import PassInputs
 from kinlink_core.encoding.schema import Schema, load_schema, packaged_schema
 from kinlink_local.reunion.columns import SCHEMA_COLUMNS, Columns
-from kinlink_local.reunion.offline import canonical_columns, encoder_of
+from kinlink_local.reunion.offline import canonical_columns, encoder_of, pairs_of_pass
 from reunion import Scored, burden, expected_calibration_error, judge, ranks_of_pairs, summarise
 from reunion_levels import NULL_LEVEL, PlainComparison
-from reunion_passes import pairs_of_pass
 
 
 def scored(*pairs: tuple[int, int, float, float]) -> Scored:

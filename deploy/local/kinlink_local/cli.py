@@ -238,11 +238,11 @@ def columns(notices: tuple[Path, ...], out: Path, age_progression: str | None) -
     """
     from kinlink_local.reunion.columns import schema_columns, write_columns
     from kinlink_local.reunion.face_columns import ProgressionError, load_progression
-    from kinlink_local.reunion.notices import join, read_csv, read_jsonl, size
+    from kinlink_local.reunion.notices import join, read_table, size
 
     try:
         progress = load_progression(age_progression) if age_progression else None
-        read = join([(read_jsonl if p.suffix == ".jsonl" else read_csv)(p) for p in notices])
+        read = join([read_table(path) for path in notices])
         write_columns(out, schema_columns(read, progress))
     except (ValueError, OSError, ProgressionError) as error:
         raise BadInputError([str(error)]) from error

@@ -82,12 +82,12 @@ def export_notices(source: Path, form: str, out: Path, domain: str) -> None:
     NOTICES are CSV, or JSON lines where the name ends in .jsonl. What PFIF cannot carry is counted.
     """
     from kinlink_local.reunion.intake.pfif_write import export_pfif
-    from kinlink_local.reunion.notices import read_csv, read_jsonl, size, write_csv, write_jsonl
+    from kinlink_local.reunion.notices import read_table, size, write_csv, write_jsonl
 
     if form == "pfif" and not domain:
         raise BadInputError(["PFIF ids begin with the office's domain: give --domain"])
     try:
-        table = (read_jsonl if source.suffix == ".jsonl" else read_csv)(source)
+        table = read_table(source)
         if form == "pfif":
             left = export_pfif(table, out, domain, datetime.now(UTC))
             _show_dropped(left, "cannot be carried by PFIF")
@@ -110,11 +110,11 @@ def attach_tip(source: Path, tips: Path, tip: str, record_id: str, out: Path) ->
     NOTICES and TIPS are CSV, or JSON lines where the name ends in .jsonl. Nothing that the notice
     says is replaced. Make the columns of OUT and ingest them: the notice is searched for anew.
     """
-    from kinlink_local.reunion.notices import COLUMNS, FOUND, TIP, read_csv, read_jsonl, write_csv
+    from kinlink_local.reunion.notices import COLUMNS, FOUND, TIP, read_table, write_csv
     from kinlink_local.reunion.tips import attach
 
     def one(path: Path, wanted: str, kind: str) -> dict[str, str]:
-        table = (read_jsonl if path.suffix == ".jsonl" else read_csv)(path)
+        table = read_table(path)
         rows = [row for row, each in enumerate(table["record_id"]) if each == wanted]
         if len(rows) != 1 or table["kind"][rows[0]] != kind:
             raise BadInputError([f"{path} has {len(rows)} records {wanted}; it needs one `{kind}`"])
@@ -141,10 +141,10 @@ def faces(folder: Path, source: Path, out: Path) -> None:
     extra `face`. A photograph with no face, several, or one too small or unclear is reported.
     """
     from kinlink_local.reunion.face_vectors import fill_faces
-    from kinlink_local.reunion.notices import read_csv, read_jsonl, size, write_csv
+    from kinlink_local.reunion.notices import read_table, size, write_csv
 
     try:
-        table = (read_jsonl if source.suffix == ".jsonl" else read_csv)(source)
+        table = read_table(source)
         faults = fill_faces(table, folder, _progress)
         write_csv(out, table)
     except (ValueError, OSError) as error:

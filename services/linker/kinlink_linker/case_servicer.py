@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from kinlink.linker.v1 import linker_pb2 as pb
-from kinlink_core.errors import InvalidInputError, Reason
 
 from kinlink_linker.case_table import CaseFilter
 from kinlink_linker.domain import ID_BYTES, PairState, RuledOutBy, Verdict
 from kinlink_linker.messages import link_message, stamp
+from kinlink_linker.refusals import check_length, malformed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from kinlink_linker.case_table import CasePage
     from kinlink_linker.domain import Case
     from kinlink_linker.node import ExplainedCase, ExplainedLink
-
-NAME_CHARS_MAX: Final = 128
 
 _STATES: Final[dict[int, PairState]] = {
     pb.PairState.Value(f"PAIR_STATE_{each.value}"): each for each in PairState
@@ -32,7 +30,7 @@ def read_states(numbers: Iterable[int]) -> tuple[PairState, ...]:
     """States of a request, sorted; `InvalidInputError` for one that is not known."""
     asked = set(numbers)
     if not asked <= _STATES.keys():
-        raise _malformed("states holds one that is not known.")
+        raise malformed("states holds one that is not known.")
     return tuple(sorted(_STATES[each] for each in asked))
 
 
@@ -40,16 +38,17 @@ def read_ruled_out_by(number: int, verdict: Verdict) -> RuledOutBy | None:
     """By what a pair is rejected: other, if nothing is said; None for any other verdict."""
     if verdict is not Verdict.REJECTED:
         if number:
-            raise _malformed("ruled_out_by is said of a rejection only.")
+            raise malformed("ruled_out_by is said of a rejection only.")
         return None
     if number and number not in _RULED_OUT_BY:
-        raise _malformed("ruled_out_by is not one of the known ones.")
+        raise malformed("ruled_out_by is not one of the known ones.")
     return _RULED_OUT_BY.get(number, RuledOutBy.OTHER)
 
 
 def read_filter(request: pb.ListCasesRequest) -> CaseFilter:
     """Which cases a request means."""
-    check_names(touching=request.touching, registry=request.registry)
+    check_length("touching", request.touching)
+    check_length("registry", request.registry)
     return CaseFilter(request.touching, request.registry, request.include_confirmed)
 
 
@@ -58,17 +57,10 @@ def read_subject(text: str) -> bytes:
     try:
         subject = bytes.fromhex(text)
     except ValueError as error:
-        raise _malformed("subject is not hexadecimal.") from error
+        raise malformed("subject is not hexadecimal.") from error
     if len(subject) != ID_BYTES:
-        raise _malformed(f"subject has not {ID_BYTES} bytes.")
+        raise malformed(f"subject has not {ID_BYTES} bytes.")
     return subject
-
-
-def check_names(**names: str) -> None:
-    """Refuse names that are too long to be any."""
-    for name, text in names.items():
-        if len(text) > NAME_CHARS_MAX:
-            raise _malformed(f"{name} has more than {NAME_CHARS_MAX} characters.")
 
 
 def cases_message(page: CasePage) -> pb.ListCasesResponse:
@@ -125,7 +117,3 @@ def _case(case: Case) -> pb.Case:
         confirmed=case.confirmed,
         ruled_out=case.ruled_out,
     )
-
-
-def _malformed(sentence: str) -> InvalidInputError:
-    return InvalidInputError(Reason.REQUEST_MALFORMED, sentence)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kinlink.linker.v1 import linker_pb2 as pb
 from kinlink.linker.v1 import linker_pb2_grpc
-from kinlink_core.errors import InvalidInputError, KinlinkError, QuotaError, Reason
+from kinlink_core.errors import KinlinkError, QuotaError, Reason
 from kinlink_core.runtime.identity import Role
 from kinlink_core.runtime.interceptor import caller
 from kinlink_core.runtime.purpose import PURPOSE_DEFAULT, check_purpose
@@ -20,7 +20,6 @@ from kinlink_core.runtime.server import Service
 from kinlink_linker.case_servicer import (
     case_message,
     cases_message,
-    check_names,
     evidence_messages,
     read_filter,
     read_ruled_out_by,
@@ -45,6 +44,7 @@ from kinlink_linker.messages import (
 )
 from kinlink_linker.model import MODEL_BYTES_MAX, Model
 from kinlink_linker.quality_servicer import quality_message
+from kinlink_linker.refusals import check_length, malformed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,7 +54,6 @@ if TYPE_CHECKING:
 
 SERVICE_NAME: Final = "kinlink.linker.v1.LinkerService"
 REASON_CHARS_MAX: Final = 2_000
-NAME_CHARS_MAX: Final = 128
 REGISTRIES_NAMED_MAX: Final = 256
 
 _READERS: Final = frozenset({Role.GATEWAY, Role.OPERATOR})
@@ -185,7 +184,7 @@ class LinkerServicer(linker_pb2_grpc.LinkerServiceServicer):
     ) -> pb.ListLinksResponse:
         """One page of links."""
         if request.order not in _ORDERS:
-            raise _malformed("order is not one of the known ones.")
+            raise malformed("order is not one of the known ones.")
         page = self._node.links.page(
             _filter(request.filter), _ORDERS[request.order], request.page_size, request.page_token
         )
@@ -231,11 +230,11 @@ class LinkerServicer(linker_pb2_grpc.LinkerServiceServicer):
     ) -> pb.DecideLinkResponse:
         """Record a verdict and publish it to both registries."""
         if request.verdict not in VERDICTS:
-            raise _malformed("verdict must be confirmed, rejected or unsure.")
+            raise malformed("verdict must be confirmed, rejected or unsure.")
         if not request.decided_by:
-            raise _malformed("decided_by must name the analyst.")
-        _check_length("decided_by", request.decided_by, NAME_CHARS_MAX)
-        _check_length("reason", request.reason, REASON_CHARS_MAX)
+            raise malformed("decided_by must name the analyst.")
+        check_length("decided_by", request.decided_by)
+        check_length("reason", request.reason, REASON_CHARS_MAX)
         verdict = VERDICTS[request.verdict]
         ruled_out_by = read_ruled_out_by(request.ruled_out_by, verdict)
         self._node.links.get(request.id)
@@ -253,7 +252,7 @@ class LinkerServicer(linker_pb2_grpc.LinkerServiceServicer):
     ) -> pb.ListCasesResponse:
         """Families' notices that have candidates."""
         if request.order not in _ORDERS:
-            raise _malformed("order is not one of the known ones.")
+            raise malformed("order is not one of the known ones.")
         page = self._node.cases.page(
             read_filter(request), _ORDERS[request.order], request.page_size, request.page_token
         )
@@ -267,7 +266,8 @@ class LinkerServicer(linker_pb2_grpc.LinkerServiceServicer):
         context: Any,  # noqa: ARG002
     ) -> pb.GetCaseResponse:
         """One of them, with a page of its candidates and their evidence."""
-        check_names(registry=request.registry, touching=request.touching)
+        check_length("registry", request.registry)
+        check_length("touching", request.touching)
         found = self._node.explain_case(
             request.registry,
             read_subject(request.subject),
@@ -302,7 +302,7 @@ class LinkerServicer(linker_pb2_grpc.LinkerServiceServicer):
         context: Any,  # noqa: ARG002
     ) -> pb.ListPersonHistoryResponse:
         """What happened to a person id, oldest first; nothing of an id that never was."""
-        _check_length("person_id", request.person_id, NAME_CHARS_MAX)
+        check_length("person_id", request.person_id)
         return pb.ListPersonHistoryResponse(
             changes=[
                 pb.PersonChange(
@@ -333,10 +333,10 @@ class LinkerServicer(linker_pb2_grpc.LinkerServiceServicer):
     ) -> pb.SetModelResponse:
         """Keep a model under a name."""
         if not _MODEL_NAME.fullmatch(request.name):
-            raise _malformed("A model's name has 1 to 64 of a-z, 0-9, ., _ and -.")
+            raise malformed("A model's name has 1 to 64 of a-z, 0-9, ., _ and -.")
         if self._node.is_linkage(request.name):
-            raise _malformed("This is the name of a linkage's own model, which never changes.")
-        _check_length("model_json", request.model_json, MODEL_BYTES_MAX)
+            raise malformed("This is the name of a linkage's own model, which never changes.")
+        check_length("model_json", request.model_json, MODEL_BYTES_MAX)
         model = Model.from_json(request.model_json, self._node.schema)
         self._node.models.save(request.name, model.to_json())
         self._journal.model_set(str(caller()), request.name)
@@ -364,16 +364,16 @@ def service(servicer: LinkerServicer) -> Service:
 
 def _order(request: pb.CreateLinkageRequest, actor: str) -> LinkageOrder:
     if len(request.registries) > REGISTRIES_NAMED_MAX:
-        raise _malformed(f"registries names more than {REGISTRIES_NAMED_MAX}.")
+        raise malformed(f"registries names more than {REGISTRIES_NAMED_MAX}.")
     threshold = Threshold()
     match request.WhichOneof("threshold"):
         case "threshold_probability":
             threshold = Threshold(probability=request.threshold_probability)
         case "threshold_weight":
             if not math.isfinite(request.threshold_weight):
-                raise _malformed("threshold_weight must be a finite number of bits.")
+                raise malformed("threshold_weight must be a finite number of bits.")
             threshold = Threshold(weight=request.threshold_weight)
-    _check_length("requested_by", request.requested_by, NAME_CHARS_MAX)
+    check_length("requested_by", request.requested_by)
     return LinkageOrder(
         threshold,
         tuple(request.registries),
@@ -388,12 +388,12 @@ def _filter(message: pb.LinkFilter) -> LinkFilter:
     for name in ("probability_min", "probability_max"):
         value = getattr(message, name)
         if not 0 <= value <= 1:
-            raise _malformed(f"filter.{name} must be between 0 and 1.")
+            raise malformed(f"filter.{name} must be between 0 and 1.")
     for name in ("linkage_id", "registry", "person_id"):
-        _check_length(f"filter.{name}", getattr(message, name), NAME_CHARS_MAX)
+        check_length(f"filter.{name}", getattr(message, name))
     strangers = set(message.verdicts) - set(VERDICTS)
     if strangers:
-        raise _malformed("filter.verdicts holds one that is not known.")
+        raise malformed("filter.verdicts holds one that is not known.")
     return LinkFilter(
         linkage_id=message.linkage_id,
         registry=message.registry,
@@ -413,12 +413,3 @@ def _linkage_position(token: str) -> tuple[datetime, str]:
         return datetime.fromisoformat(created_at), str(linkage_id)
     except (ValueError, TypeError) as error:
         raise token_fault() from error
-
-
-def _check_length(name: str, text: str, limit: int) -> None:
-    if len(text) > limit:
-        raise _malformed(f"{name} has more than {limit} characters.")
-
-
-def _malformed(sentence: str) -> InvalidInputError:
-    return InvalidInputError(Reason.REQUEST_MALFORMED, sentence)

@@ -227,9 +227,14 @@ def with_rows(ids: Words, at: I64, more: Words) -> Words:
 def grouped(ids: Words) -> tuple[I64, I64]:
     """An order of ids in which equal ones stand together, and where in it each group begins."""
     order = np.lexsort((ids[:, 1], ids[:, 0]))
-    fresh = np.ones(len(order), bool)
-    fresh[1:] = (ids[order[1:]] != ids[order[:-1]]).any(axis=1)
-    return order, np.flatnonzero(fresh)
+    return order, np.flatnonzero(begins(ids[order]))
+
+
+def begins(ids: Words) -> npt.NDArray[np.bool_]:
+    """Where ids of which equal ones stand together become others; (n,)."""
+    found = np.ones(len(ids), bool)
+    found[1:] = (ids[1:] != ids[:-1]).any(axis=1)
+    return found
 
 
 def find(among: Words, asked: Words) -> I64:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from kinlink_core.encoding.fixed_parts import split_fixed
+from kinlink_core.encoding.fixed_parts import wanting
 from kinlink_core.encoding.membership import island_blocks, island_seeds
 from kinlink_core.encoding.record_tags import open_record_tags
 from kinlink_core.wire import DisclosedRows, Refusal, Side
@@ -99,8 +99,9 @@ def sides_of(
         return sides
     located = islands.locate(session, epoch, live, handles)
     rows = np.flatnonzero(located.refusal == Refusal.ANSWERED)
-    opened = shelf.fetch(session, epoch, located.ref[rows]).gather(located.ref[rows])
-    sides[rows] = np.where(split_fixed(schema, opened.fixed).wants, Side.WANTS, Side.SHOWS)
+    opened = shelf.fetch(session, epoch, located.ref[rows])
+    wants = wanting(opened.fixed)[opened.rows_of(located.ref[rows])]
+    sides[rows] = np.where(wants, Side.WANTS, Side.SHOWS)
     return sides
 
 

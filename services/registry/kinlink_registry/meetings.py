@@ -29,7 +29,7 @@ from kinlink_core.meetings import places
 from kinlink_core.wire import Refusal
 
 from kinlink_registry import columns
-from kinlink_registry.directory import NOWHERE, find, with_rows
+from kinlink_registry.directory import NOWHERE, begins, find, with_rows
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -115,9 +115,7 @@ class Meetings:
         met = self._room(talk, len(name))
         # By name, and of one name what counts first in front.
         order = np.lexsort((*place.T[::-1], *name.T[::-1]))
-        first = np.ones(len(order), bool)
-        first[1:] = (name[order[1:]] != name[order[:-1]]).any(axis=1)
-        best = order[first]
+        best = order[begins(name[order])]
         at = find(met.name, name[best])
         again, at = best[at != NOWHERE], at[at != NOWHERE]
         earlier = _before(place[again], met.place[at])

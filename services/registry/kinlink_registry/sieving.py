@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from kinlink_core.encoding.fixed_parts import record_sketches, split_fixed
+from kinlink_core.encoding.fixed_parts import record_sketches, wanting
 from kinlink_core.encoding.record_tags import (
     RECORD_TAG_BYTES,
     SEALED_TAG_BYTES,
@@ -113,7 +113,7 @@ class Sieve:
             records = record_sketches(self.opened.fixed)[at]
             short = short_sketches(records, looked_at[chosen.island_index])
             if self.schema.sides is not None:
-                wants = split_fixed(self.schema, self.opened.fixed[at]).wants
+                wants = wanting(self.opened.fixed)[at]
                 short = with_sides(short, wants, of_left=self.partner.own_is_left)
             drawn = seeds(self.partner, self.islands, chosen)
             yield _Part(chunk, drawn, sieve_words(drawn, short), self.opened.tags[at])

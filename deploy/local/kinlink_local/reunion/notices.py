@@ -84,6 +84,15 @@ def read_csv(path: Path) -> Notices:
     return {name: notices[name] for name in COLUMNS}
 
 
+def read_table(path: Path) -> Notices:
+    """Notices of a file: JSON lines where its name ends in .jsonl, else CSV.
+
+    Raises:
+        ValueError: As `read_csv` and `read_jsonl`.
+    """
+    return read_jsonl(path) if path.suffix == ".jsonl" else read_csv(path)
+
+
 def write_jsonl(path: Path, notices: Notices) -> None:
     """One JSON object a notice: no key for what is unknown, lists as lists."""
     with path.open("w", encoding="utf-8") as file:

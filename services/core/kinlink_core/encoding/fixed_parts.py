@@ -61,8 +61,14 @@ def split_fixed(schema: Schema, fixed: Bytes) -> FixedParts:
     sketches = fixed[:, PRESENCE_BYTES:end].reshape(len(fixed), sketch_count(schema), SKETCH_BYTES)
     vectors = fixed[:, end:-SKETCH_BYTES].reshape(len(fixed), vector_count(schema), VECTOR_BYTES)
     present = bits[:, : len(schema.fields)].astype(bool)
-    wants = bits[:, WANTS_BIT].astype(bool)
-    return FixedParts(present, wants, sketches, record_sketches(fixed), vectors)
+    return FixedParts(present, wanting(fixed), sketches, record_sketches(fixed), vectors)
+
+
+def wanting(fixed: Bytes) -> npt.NDArray[np.bool_]:
+    """Which of n fixed parts are of the side that wants, and nothing else of them; (n,)."""
+    byte, bit = divmod(WANTS_BIT, 8)
+    found: npt.NDArray[np.bool_] = (fixed[:, byte] & np.uint8(1 << bit)).astype(bool)
+    return found
 
 
 def record_sketches(fixed: Bytes) -> Bytes:
